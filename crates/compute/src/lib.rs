@@ -1,1 +1,29 @@
-//! Placeholder.
+//! The operations that a text encoder is made of, on any device.
+//!
+//! A [`Backend`] owns buffers and computes the operations of [`ops`] on them, destination first, allocating nothing.
+//! A [`Pass`] is one walk through a network on one backend: it hands out buffers and takes them back. Two backends
+//! exist: [`Cpu`] (f32, the kernels of `sentir-kernels`) and [`Reference`] (f64, the naive loops that stand in each
+//! operation's own file). The second is the specification of the first: every operation is tested against it.
+//!
+//! Tensors are row-major, contiguous and two-dimensional: `[rows, width]`. Padding does not exist here: a batch is all
+//! tokens of all sentences one after another, with the offsets at which sentences begin.
+//!
+//! This crate knows no text, no file and no model family.
+
+#![forbid(unsafe_code)]
+
+mod backend;
+mod cpu;
+pub mod ops;
+mod pass;
+mod reference;
+mod tensor;
+mod weight;
+
+pub use backend::Backend;
+pub use cpu::Cpu;
+pub use pass::Pass;
+pub use reference::Reference;
+pub use sentir_kernels::activation::Activation;
+pub use tensor::Tensor;
+pub use weight::{Table, TableType, Weight};

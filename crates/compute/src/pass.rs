@@ -1,0 +1,63 @@
+//! One walk through a network on one backend. It hands out buffers and takes them back, so that a network of any depth
+//! needs as many as are alive at once.
+
+use crate::{Backend, Tensor};
+
+/// A walk through a network. The functions of [`crate::ops`] take it first.
+///
+/// A pass belongs to one thread; the backend under it is shared.
+#[derive(Debug)]
+pub struct Pass<'backend> {
+    backend: &'backend dyn Backend,
+    spare: Vec<Tensor>,
+}
+
+impl<'backend> Pass<'backend> {
+    /// A pass that computes and remembers nothing.
+    pub fn inference(backend: &'backend dyn Backend) -> Self {
+        Self { backend, spare: Vec::new() }
+    }
+
+    /// The backend that computes.
+    pub fn backend(&self) -> &'backend dyn Backend {
+        self.backend
+    }
+
+    /// A buffer for `[rows, width]` numbers, whose content is whatever was there.
+    pub fn tensor(&mut self, rows: usize, width: usize) -> Tensor {
+        // The smallest that fits; else a new one. The list is as short as the number of live tensors in a layer.
+        let wanted = rows * width;
+        let fitting = self.spare.iter().enumerate().filter(|(_, spare)| spare.capacity() >= wanted);
+        match fitting.min_by_key(|(_, spare)| spare.capacity()).map(|(at, _)| at) {
+            Some(at) => {
+                let mut tensor = self.spare.swap_remove(at);
+                tensor.reshape(rows, width);
+                tensor
+            }
+            None => self.backend.tensor(rows, width),
+        }
+    }
+
+    /// Takes back a tensor that is no longer needed.
+    pub fn free(&mut self, tensor: Tensor) {
+        self.spare.push(tensor);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Reference;
+
+    #[test]
+    fn a_freed_buffer_is_used_again_with_its_new_shape() {
+        let mut pass = Pass::inference(&Reference);
+        let first = pass.tensor(6, 4);
+        pass.free(first);
+        let second = pass.tensor(4, 5);
+        assert_eq!((second.rows(), second.width(), second.f64().len()), (4, 5, 20));
+        assert!(second.capacity() >= 24, "the buffer of 24 numbers was there to be used");
+        let third = pass.tensor(4, 5);
+        assert!(third.capacity() < 24, "it is in use");
+    }
+}

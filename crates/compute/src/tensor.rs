@@ -1,0 +1,89 @@
+//! A buffer of numbers with a shape, as one backend stores it. No strides, no views, no arithmetic: that is `ops`.
+
+/// `[rows, width]` numbers, row-major, in the storage of the backend that made it.
+///
+/// A tensor is opened only by the backend that made it; handing it to another one is a programming error and panics.
+#[derive(Debug, Clone)]
+pub struct Tensor {
+    rows: usize,
+    width: usize,
+    storage: Storage,
+}
+
+/// What the backends keep their numbers in.
+#[derive(Debug, Clone)]
+pub(crate) enum Storage {
+    /// [`crate::Cpu`]
+    F32(Vec<f32>),
+    /// [`crate::Reference`]
+    F64(Vec<f64>),
+}
+
+impl Tensor {
+    /// A tensor over `values`, whose length decides the number of rows.
+    pub(crate) fn new(width: usize, storage: Storage) -> Self {
+        let len = match &storage {
+            Storage::F32(values) => values.len(),
+            Storage::F64(values) => values.len(),
+        };
+        assert!(width > 0 && len % width == 0, "{len} numbers are not rows of {width}");
+        Self { rows: len / width, width, storage }
+    }
+
+    /// Number of rows: tokens or sentences.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Numbers per row.
+    pub fn width(&self) -> usize {
+        self.width
+    }
+
+    /// The same buffer with another shape; what was in it is no longer meaningful.
+    pub(crate) fn reshape(&mut self, rows: usize, width: usize) {
+        (self.rows, self.width) = (rows, width);
+        match &mut self.storage {
+            Storage::F32(values) => values.resize(rows * width, 0.0),
+            Storage::F64(values) => values.resize(rows * width, 0.0),
+        }
+    }
+
+    /// How many numbers fit without another allocation.
+    pub(crate) fn capacity(&self) -> usize {
+        match &self.storage {
+            Storage::F32(values) => values.capacity(),
+            Storage::F64(values) => values.capacity(),
+        }
+    }
+
+    pub(crate) fn f32(&self) -> &[f32] {
+        match &self.storage {
+            Storage::F32(values) => values,
+            Storage::F64(_) => panic!("{FOREIGN}"),
+        }
+    }
+
+    pub(crate) fn f32_mut(&mut self) -> &mut [f32] {
+        match &mut self.storage {
+            Storage::F32(values) => values,
+            Storage::F64(_) => panic!("{FOREIGN}"),
+        }
+    }
+
+    pub(crate) fn f64(&self) -> &[f64] {
+        match &self.storage {
+            Storage::F64(values) => values,
+            Storage::F32(_) => panic!("{FOREIGN}"),
+        }
+    }
+
+    pub(crate) fn f64_mut(&mut self) -> &mut [f64] {
+        match &mut self.storage {
+            Storage::F64(values) => values,
+            Storage::F32(_) => panic!("{FOREIGN}"),
+        }
+    }
+}
+
+const FOREIGN: &str = "a tensor of one backend was handed to another";

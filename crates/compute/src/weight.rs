@@ -1,0 +1,124 @@
+//! Weights as a backend keeps them: matrices prepared for products, and embedding tables that stay where they lie.
+//!
+//! Precision belongs here and nowhere else: an operation takes a [`Weight`] and does not ask what is inside.
+
+use std::fmt;
+use std::sync::Arc;
+
+use half::{bf16, f16};
+use sentir_kernels::gemm::PackedMatrix;
+
+/// The matrix of a linear layer, `[outputs, inputs]`, in the form that one backend multiplies with.
+/// Made by [`crate::Backend::prepare`].
+#[derive(Debug)]
+pub struct Weight {
+    outputs: usize,
+    inputs: usize,
+    pub(crate) storage: WeightStorage,
+}
+
+#[derive(Debug)]
+pub(crate) enum WeightStorage {
+    /// [`crate::Cpu`]: f32 in the panels that the micro-kernel reads.
+    Packed(PackedMatrix),
+    /// [`crate::Reference`]: row-major.
+    F64(Vec<f64>),
+}
+
+impl Weight {
+    pub(crate) fn new(outputs: usize, inputs: usize, storage: WeightStorage) -> Self {
+        Self { outputs, inputs, storage }
+    }
+
+    /// Width of the result.
+    pub fn outputs(&self) -> usize {
+        self.outputs
+    }
+
+    /// Width of the operand.
+    pub fn inputs(&self) -> usize {
+        self.inputs
+    }
+}
+
+/// How the numbers of a [`Table`] are stored, little-endian.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TableType {
+    /// IEEE 754 binary32.
+    F32,
+    /// IEEE 754 binary16.
+    F16,
+    /// The upper half of a binary32.
+    Bf16,
+}
+
+impl TableType {
+    /// Bytes per number.
+    pub fn size(self) -> usize {
+        match self {
+            Self::F32 => 4,
+            Self::F16 | Self::Bf16 => 2,
+        }
+    }
+}
+
+/// An embedding table, `[rows, width]`: rows are converted one by one as they are looked up, so that a table of a
+/// gigabyte can stay in a memory-mapped file of which only the rows in use are ever read.
+#[derive(Clone)]
+pub struct Table {
+    rows: usize,
+    width: usize,
+    kind: TableType,
+    bytes: Arc<dyn AsRef<[u8]> + Send + Sync>,
+}
+
+impl Table {
+    /// A table over `bytes`, or `None` if their number is not that of `rows * width` numbers.
+    pub fn new(
+        rows: usize,
+        width: usize,
+        kind: TableType,
+        bytes: Arc<dyn AsRef<[u8]> + Send + Sync>,
+    ) -> Option<Self> {
+        let expected = rows.checked_mul(width)?.checked_mul(kind.size())?;
+        let fits = width > 0 && (*bytes).as_ref().len() == expected;
+        fits.then_some(Self { rows, width, kind, bytes })
+    }
+
+    /// Number of entries: the size of the vocabulary, of the positions, of the token types.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Numbers per entry.
+    pub fn width(&self) -> usize {
+        self.width
+    }
+
+    /// Calls `each(column, value)` for every number of row `index`. Panics if there is no such row.
+    pub(crate) fn for_each(&self, index: u32, mut each: impl FnMut(usize, f32)) {
+        let index = index as usize;
+        assert!(index < self.rows, "row {index} of a table of {}", self.rows);
+        let bytes_per_row = self.width * self.kind.size();
+        let row = &(*self.bytes).as_ref()[index * bytes_per_row..][..bytes_per_row];
+        match self.kind {
+            TableType::F32 => {
+                row.as_chunks::<4>().0.iter().enumerate().for_each(|(j, &b)| each(j, f32::from_le_bytes(b)));
+            }
+            TableType::F16 => {
+                let numbers = row.as_chunks::<2>().0.iter().map(|&b| f16::from_le_bytes(b).to_f32());
+                numbers.enumerate().for_each(|(j, value)| each(j, value));
+            }
+            TableType::Bf16 => {
+                let numbers = row.as_chunks::<2>().0.iter().map(|&b| bf16::from_le_bytes(b).to_f32());
+                numbers.enumerate().for_each(|(j, value)| each(j, value));
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Table([{}, {}], {:?})", self.rows, self.width, self.kind)
+    }
+}
