@@ -76,6 +76,12 @@ pub enum Error {
     /// An argument or option is wrong.
     #[error("{0}")]
     Argument(String),
+    /// Vectors do not fit together.
+    #[error(transparent)]
+    Vectors(#[from] sentir_vectors::Error),
+    /// The caller asked to stop.
+    #[error("interrupted")]
+    Interrupted,
 }
 
 impl Error {

@@ -1,0 +1,3 @@
+//! Numbers that judge vectors against people.
+
+pub mod correlation;

@@ -1,0 +1,149 @@
+//! How alike two vectors are. Nothing here knows what the vectors stand for.
+//!
+//! Source of the four functions: `util/similarity.py` of sentence-transformers. Higher is always more alike, so the two
+//! distances are negated.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::str::FromStr;
+
+use crate::standin::{distance, gemm};
+use rayon::prelude::*;
+
+use crate::error::{Error, Result};
+use crate::rows::Rows;
+
+/// A similarity function, by the names of sentence-transformers: `cosine` (the default), `dot`, `euclidean`, `manhattan`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Similarity {
+    /// `â·b̂` with `x̂ = x / max(‖x‖₂, 1e-12)`
+    #[default]
+    Cosine,
+    /// `a·b`
+    Dot,
+    /// `−‖a − b‖₂`
+    Euclidean,
+    /// `−‖a − b‖₁`
+    Manhattan,
+}
+
+impl Similarity {
+    /// All of them, in the order of sentence-transformers.
+    pub const ALL: [Self; 4] = [Self::Cosine, Self::Dot, Self::Euclidean, Self::Manhattan];
+
+    /// The name in `config_sentence_transformers.json` (`similarity_fn_name`).
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Cosine => "cosine",
+            Self::Dot => "dot",
+            Self::Euclidean => "euclidean",
+            Self::Manhattan => "manhattan",
+        }
+    }
+}
+
+impl fmt::Display for Similarity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl FromStr for Similarity {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        Self::ALL.into_iter().find(|similarity| similarity.name() == name).ok_or_else(|| Error::UnknownName {
+            name: name.to_owned(),
+            what: "similarity function",
+            expected: Self::ALL.map(Self::name).join(", "),
+        })
+    }
+}
+
+/// Rows of `a` that one thread compares at a time.
+const BLOCK: usize = 64;
+
+/// Every vector of `a` against every vector of `b`: `[a.rows, b.rows]`.
+///
+/// A score depends on its two vectors alone, to the bit: not on their places, their company or the number of threads. The
+/// distances are computed from differences, so those of nearly equal vectors are as exact as the others (`torch.cdist`
+/// subtracts large squares from each other when there are more than 25 rows).
+///
+/// # Errors
+/// If the widths differ or `b` is empty, since there is no matrix without columns. An empty `a` gives no rows.
+pub fn matrix(a: &Rows, b: &Rows, similarity: Similarity) -> Result<Rows> {
+    check_widths(a, b)?;
+    if b.is_empty() {
+        return Err(Error::TooFew {
+            what: "a similarity matrix",
+            needed: 1,
+            unit: "vectors to compare with",
+            got: 0,
+            remedy: "",
+        });
+    }
+    let (a, b) = (prepared(a, similarity), prepared(b, similarity));
+    let (width, columns) = (a.width(), b.rows());
+    let mut scores = vec![0.0; a.rows() * columns];
+    scores.par_chunks_mut(BLOCK * columns).zip(a.as_slice().par_chunks(BLOCK * width)).for_each(
+        |(scores, a)| {
+            block(a, b.as_slice(), width, similarity, scores);
+        },
+    );
+    Rows::new(scores, columns)
+}
+
+/// Vector `i` of `a` against vector `i` of `b`, for each `i`.
+///
+/// # Errors
+/// If the widths or the numbers of rows differ.
+pub fn pairwise(a: &Rows, b: &Rows, similarity: Similarity) -> Result<Vec<f32>> {
+    check_widths(a, b)?;
+    if a.rows() != b.rows() {
+        return Err(Error::LengthMismatch { left: a.rows(), right: b.rows() });
+    }
+    let (a, b) = (prepared(a, similarity), prepared(b, similarity));
+    let width = a.width();
+    let pairs = a.as_slice().par_chunks_exact(width).zip(b.as_slice().par_chunks_exact(width));
+    Ok(pairs
+        .map(|(a, b)| {
+            let mut score = [0.0];
+            block(a, b, width, similarity, &mut score);
+            score[0]
+        })
+        .collect())
+}
+
+/// Vectors can be compared only if they are of one width.
+pub(crate) fn check_widths(a: &Rows, b: &Rows) -> Result<()> {
+    if a.width() == b.width() {
+        Ok(())
+    } else {
+        Err(Error::WidthMismatch { left: a.width(), right: b.width() })
+    }
+}
+
+/// The vectors as [`block`] takes them: of unit length for cosine.
+pub(crate) fn prepared(rows: &Rows, similarity: Similarity) -> Cow<'_, Rows> {
+    let mut rows = Cow::Borrowed(rows);
+    if similarity == Similarity::Cosine {
+        rows.to_mut().normalize();
+    }
+    rows
+}
+
+/// Scores of prepared vectors, `a` `[m, width]` against `b` `[n, width]`, into `scores` `[m, n]`.
+pub(crate) fn block(a: &[f32], b: &[f32], width: usize, similarity: Similarity, scores: &mut [f32]) {
+    let (m, n) = (a.len() / width, b.len() / width);
+    let distance: fn(&[f32], &[f32]) -> f32 = match similarity {
+        Similarity::Cosine | Similarity::Dot => return gemm::gemm_nt(a, m, b, n, width, scores),
+        Similarity::Euclidean => |a, b| distance::squared_euclidean(a, b).sqrt(),
+        Similarity::Manhattan => distance::manhattan,
+    };
+    for (a, scores) in a.chunks_exact(width).zip(scores.chunks_exact_mut(n)) {
+        for (b, score) in b.chunks_exact(width).zip(scores) {
+            // Not a negation: equal vectors score 0, not -0.
+            *score = 0.0 - distance(a, b);
+        }
+    }
+}
