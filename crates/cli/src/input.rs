@@ -116,7 +116,9 @@ pub(crate) fn read(path: &Path, format: Option<Format>, columns: Columns<'_>) ->
     let name = path.display().to_string();
     match format {
         // Read where it lies: a parquet file may hold far more than the columns that are wanted.
-        Format::Parquet => parquet::parse(&name, open(path)?, columns).and_then(|found| not_empty(&name, found)),
+        Format::Parquet => {
+            parquet::parse(&name, open(path)?, columns).and_then(|found| not_empty(&name, found))
+        }
         _ => parse(&name, read_bytes(path)?, format, columns),
     }
 }
@@ -196,7 +198,9 @@ fn utf8(name: &str, bytes: Vec<u8>) -> Result<String> {
             let at = error.utf8_error().valid_up_to();
             let bytes = error.as_bytes();
             if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) {
-                bail!("{name}: the file is UTF-16; save it as UTF-8, for example with `iconv -f UTF-16 -t UTF-8`");
+                bail!(
+                    "{name}: the file is UTF-16; save it as UTF-8, for example with `iconv -f UTF-16 -t UTF-8`"
+                );
             }
             let line = 1 + bytes[..at].iter().filter(|&&byte| byte == b'\n').count();
             bail!(
@@ -209,7 +213,11 @@ fn utf8(name: &str, bytes: Vec<u8>) -> Result<String> {
 }
 
 /// Finds the wanted column among the columns of a file: the text column, then the shown ones, as positions.
-fn find_columns<S: AsRef<str>>(name: &str, present: &[S], columns: Columns<'_>) -> Result<(usize, Vec<usize>)> {
+fn find_columns<S: AsRef<str>>(
+    name: &str,
+    present: &[S],
+    columns: Columns<'_>,
+) -> Result<(usize, Vec<usize>)> {
     let find = |wanted: &str| {
         let mut positions = (0..present.len()).filter(|&position| present[position].as_ref() == wanted);
         match (positions.next(), positions.next()) {

@@ -33,17 +33,17 @@ pub(crate) fn install() -> Result<()> {
     .context("Ctrl-C cannot be handled")
 }
 
-/// Whether Ctrl-C was pressed.
-pub(crate) fn requested() -> bool {
-    REQUESTED.load(Ordering::SeqCst)
+/// True once Ctrl-C was pressed, for those who poll it themselves.
+pub(crate) fn flag() -> &'static AtomicBool {
+    &REQUESTED
 }
 
 /// An error if Ctrl-C was pressed.
 pub(crate) fn check() -> Result<(), Interrupted> {
-    if requested() { Err(Interrupted) } else { Ok(()) }
+    if REQUESTED.load(Ordering::SeqCst) { Err(Interrupted::BEFORE_WRITING) } else { Ok(()) }
 }
 
-/// While this lives, the code that holds it asks [`requested`] often, and Ctrl-C leaves the ending to it.
+/// While this lives, the code that holds it asks [`check`] or [`flag`] often, and Ctrl-C leaves the ending to it.
 pub(crate) struct Polling(());
 
 /// From here on the caller polls.
@@ -58,13 +58,18 @@ impl Drop for Polling {
     }
 }
 
-/// Work that stopped because of Ctrl-C.
+/// Work that stopped because of Ctrl-C, and what is left of it.
 #[derive(Debug)]
-pub(crate) struct Interrupted;
+pub(crate) struct Interrupted(pub(crate) &'static str);
+
+impl Interrupted {
+    /// While computing or writing a file that has no name yet.
+    pub(crate) const BEFORE_WRITING: Self = Self("interrupted; nothing was written");
+}
 
 impl fmt::Display for Interrupted {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("interrupted; nothing was written")
+        formatter.write_str(self.0)
     }
 }
 

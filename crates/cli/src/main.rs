@@ -1,8 +1,66 @@
-//! The command `sentir`.
-#![forbid(unsafe_code)]
+//! The command `sentir`: arguments, files and messages around the library. What is computed is not here.
 
+#![forbid(unsafe_code)]
+// The binary talks to people; the libraries do not.
+#![allow(clippy::print_stdout, clippy::print_stderr)]
+
+mod arguments;
+mod commands;
 mod input;
 mod interrupt;
+mod model;
 mod output;
+mod terminal;
 
-fn main() {}
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use clap::Parser;
+
+use arguments::{Cli, Command};
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    quiet_panics_of_readers();
+    match run(&cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        // Whoever read our output has seen enough of it.
+        Err(error) if error.is::<terminal::Closed>() => ExitCode::SUCCESS,
+        Err(error) => {
+            // Two lines at most are needed to read it; it begins in a line of its own after a progress bar.
+            eprintln!("error: {error:#}");
+            if error.is::<interrupt::Interrupted>() {
+                ExitCode::from(interrupt::EXIT_CODE)
+            } else {
+                ExitCode::FAILURE
+            }
+        }
+    }
+}
+
+fn run(cli: &Cli) -> Result<()> {
+    interrupt::install()?;
+    if let Some(threads) = cli.global.threads {
+        rayon::ThreadPoolBuilder::new()
+            .num_threads(threads.into())
+            .build_global()
+            .with_context(|| format!("--threads {threads}: the threads cannot be started; ask for fewer"))?;
+    }
+    match &cli.command {
+        Command::Encode(arguments) => commands::encode::run(arguments, &cli.global),
+        Command::Similarity(arguments) => commands::similarity::run(arguments, &cli.global),
+        Command::Search(arguments) => commands::search::run(arguments, &cli.global),
+        Command::Inspect(arguments) => commands::inspect::run(arguments, &cli.global),
+        Command::Download(arguments) => commands::download::run(arguments, &cli.global),
+    }
+}
+
+/// A panic of the parquet library over a damaged file is caught and reported as an error; it is not printed as well.
+fn quiet_panics_of_readers() {
+    let print = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        if !input::parquet::reading() {
+            print(panic);
+        }
+    }));
+}

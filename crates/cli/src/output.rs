@@ -5,6 +5,7 @@ mod json;
 mod npy;
 mod parquet;
 mod safetensors;
+mod table;
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
@@ -16,6 +17,7 @@ use tempfile::NamedTempFile;
 use crate::interrupt;
 
 pub(crate) use json::write_lines;
+pub(crate) use table::write_table;
 
 /// The numbers of all vectors, row after row.
 #[derive(Clone, Copy)]
@@ -131,7 +133,8 @@ impl Replacement {
             bail!("{}: this is a directory; add a file name", path.display());
         }
         // A link stays a link: what it points to is replaced.
-        let path = if path.is_symlink() { path.canonicalize().unwrap_or(path.to_owned()) } else { path.to_owned() };
+        let path =
+            if path.is_symlink() { path.canonicalize().unwrap_or(path.to_owned()) } else { path.to_owned() };
         let directory = match path.parent() {
             Some(parent) if !parent.as_os_str().is_empty() => parent,
             _ => Path::new("."),
@@ -152,8 +155,12 @@ impl Replacement {
             let source = error.kind();
             let advice = match source {
                 io::ErrorKind::NotFound => "the directory does not exist; create it first".to_owned(),
-                io::ErrorKind::PermissionDenied => "no permission to write there; choose another place".to_owned(),
-                io::ErrorKind::NotADirectory => "a part of the path is a file; choose another place".to_owned(),
+                io::ErrorKind::PermissionDenied => {
+                    "no permission to write there; choose another place".to_owned()
+                }
+                io::ErrorKind::NotADirectory => {
+                    "a part of the path is a file; choose another place".to_owned()
+                }
                 io::ErrorKind::StorageFull => "no space left; free some or choose another place".to_owned(),
                 _ => format!("{error}; choose another place"),
             };

@@ -155,7 +155,7 @@ impl SentenceTransformer {
         }
         let tokenized = self.tokenize(texts, task, options)?;
         let width = transformer.encoder.shape.width;
-        let mut embeddings = vec![Rows::empty(width)?; texts.len()];
+        let mut embeddings = vec![Rows::empty(width); texts.len()];
         let mut failure = None;
         self.run(&tokenized, options, texts.len(), |pass, batch, items| {
             let hidden = transformer.encoder.forward(pass, batch);

@@ -299,3 +299,87 @@ fn signs(rows: &Rows) -> Vec<u8> {
 fn less_128(bytes: Vec<u8>) -> Vec<i8> {
     bytes.into_iter().map(|byte| (byte ^ 0x80).cast_signed()).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rows(values: &[f32], width: usize) -> Rows {
+        Rows::new(values.to_vec(), width).unwrap()
+    }
+
+    #[test]
+    fn names() {
+        for precision in Precision::ALL {
+            assert_eq!(precision.to_string().parse(), Ok(precision));
+        }
+        let error = "int4".parse::<Precision>().unwrap_err().to_string();
+        assert_eq!(error, "\"int4\" is not a precision: use one of float32, int8, uint8, binary, ubinary");
+    }
+
+    #[test]
+    fn float32_is_left_alone() {
+        let one = rows(&[1.0, f32::NAN], 2);
+        let Embeddings::Float32(same) = quantize(one.clone(), Precision::Float32, None).unwrap() else {
+            panic!("another precision");
+        };
+        assert_eq!((same.row(0)[0], same.shape()), (1.0, one.shape()));
+    }
+
+    #[test]
+    fn no_rows_give_no_rows() {
+        for precision in Precision::ALL {
+            let none = quantize(Rows::empty(9), precision, None).unwrap();
+            let width = if matches!(precision, Precision::Binary | Precision::Ubinary) { 2 } else { 9 };
+            assert_eq!((none.precision(), none.rows(), none.width()), (precision, 0, width));
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_quantized() {
+        let two = rows(&[1.0, 2.0, 3.0, 4.0], 2);
+        for precision in [Precision::Int8, Precision::Uint8] {
+            let single = quantize(rows(&[1.0, 2.0], 2), precision, None).unwrap_err().to_string();
+            assert_eq!(
+                single,
+                "quantizing without ranges needs at least 2 vectors, got 1: give ranges or calibration vectors"
+            );
+            let ranges = Ranges::from_calibration(&rows(&[1.0, 2.0, 3.0], 3)).unwrap();
+            let width = quantize(two.clone(), precision, Some(&ranges));
+            assert_eq!(width, Err(Error::WidthMismatch { left: 2, right: 3 }));
+            let ranges = Ranges::from_calibration(&two).unwrap();
+            let nan = quantize(rows(&[0.0, 1.0, 2.0, f32::NAN], 2), precision, Some(&ranges));
+            assert_eq!(nan, Err(Error::NotANumber { row: 1, column: 1 }));
+            let infinite = quantize(rows(&[0.0, 1.0, 2.0, f32::INFINITY], 2), precision, None);
+            assert!(matches!(infinite, Err(Error::Range { dimension: 1, .. })));
+        }
+    }
+
+    #[test]
+    fn ranges_are_finite_and_in_order() {
+        let two = Ranges::from_matrix(&rows(&[-1.0, 0.0, 1.0, 0.0], 2)).unwrap();
+        assert_eq!((two.minimum(), two.maximum()), (&[-1.0, 0.0][..], &[1.0, 0.0][..]));
+        assert_eq!(Ranges::from_matrix(&rows(&[1.0; 3], 1)), Err(Error::RangesShape { rows: 3 }));
+        assert!(matches!(Ranges::from_calibration(&Rows::empty(2)), Err(Error::TooFew { got: 0, .. })));
+        for (minimum, maximum) in [(1.0, 0.0), (f32::NAN, 1.0), (0.0, f32::INFINITY), (-3e38, 3e38)] {
+            let matrix = Ranges::from_matrix(&rows(&[0.0, minimum, 0.0, maximum], 2));
+            assert!(matches!(matrix, Err(Error::Range { dimension: 1, .. })), "{minimum} {maximum}");
+        }
+        for values in [[0.0, f32::NAN, 1.0], [f32::NAN, 0.0, 1.0], [0.0, 1.0, f32::NEG_INFINITY]] {
+            assert!(matches!(
+                Ranges::from_calibration(&rows(&values, 1)),
+                Err(Error::Range { dimension: 0, .. })
+            ));
+        }
+    }
+
+    #[test]
+    fn few_rows_are_told() {
+        let ranges = Ranges::from_calibration(&rows(&[1.0, 2.0], 2)).unwrap();
+        assert!(too_few_to_calibrate(99, Precision::Int8, None));
+        assert!(!too_few_to_calibrate(100, Precision::Uint8, None));
+        assert!(!too_few_to_calibrate(99, Precision::Int8, Some(&ranges)));
+        assert!(!too_few_to_calibrate(99, Precision::Binary, None));
+        assert!(!too_few_to_calibrate(0, Precision::Int8, None));
+    }
+}

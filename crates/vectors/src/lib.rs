@@ -9,7 +9,6 @@ pub mod error;
 pub mod metrics;
 pub mod rows;
 pub mod similarity;
-mod standin;
 pub mod top_k;
 
 pub use error::{Error, Result};

@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use crate::standin::distance;
+use sentir_kernels::distance;
 
 use crate::error::{Error, Result};
 

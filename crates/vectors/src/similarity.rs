@@ -7,8 +7,8 @@ use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
-use crate::standin::{distance, gemm};
 use rayon::prelude::*;
+use sentir_kernels::{distance, gemm};
 
 use crate::error::{Error, Result};
 use crate::rows::Rows;
@@ -145,5 +145,50 @@ pub(crate) fn block(a: &[f32], b: &[f32], width: usize, similarity: Similarity, 
             // Not a negation: equal vectors score 0, not -0.
             *score = 0.0 - distance(a, b);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names() {
+        for similarity in Similarity::ALL {
+            assert_eq!(similarity.to_string().parse(), Ok(similarity));
+        }
+        assert_eq!(Similarity::default().name(), "cosine");
+        let error = "cos".parse::<Similarity>().unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "\"cos\" is not a similarity function: use one of cosine, dot, euclidean, manhattan"
+        );
+    }
+
+    #[test]
+    fn shapes() {
+        let (wide, narrow) = (Rows::new(vec![1.0; 6], 3).unwrap(), Rows::new(vec![1.0; 6], 2).unwrap());
+        for similarity in Similarity::ALL {
+            let mismatch = Error::WidthMismatch { left: 3, right: 2 };
+            assert_eq!(matrix(&wide, &narrow, similarity), Err(mismatch.clone()));
+            assert_eq!(pairwise(&wide, &narrow, similarity), Err(mismatch));
+            let none = Rows::empty(3);
+            assert_eq!(matrix(&none, &wide, similarity).unwrap().shape(), [0, 2]);
+            assert!(matches!(matrix(&wide, &none, similarity), Err(Error::TooFew { got: 0, .. })));
+            assert_eq!(pairwise(&none, &none, similarity), Ok(vec![]));
+            assert_eq!(pairwise(&none, &wide, similarity), Err(Error::LengthMismatch { left: 0, right: 2 }));
+        }
+    }
+
+    #[test]
+    fn distances_of_nearly_equal_vectors_are_exact() {
+        let a = Rows::new((0..384_u16).map(|i| 1000.0 + f32::from(i)).collect(), 384).unwrap();
+        let mut moved = a.as_slice().to_vec();
+        moved[7] += 0.25;
+        let b = Rows::new(moved, 384).unwrap();
+        assert_eq!(pairwise(&a, &b, Similarity::Euclidean).unwrap(), [-0.25]);
+        assert_eq!(pairwise(&a, &b, Similarity::Manhattan).unwrap(), [-0.25]);
+        let same = pairwise(&a, &a, Similarity::Euclidean).unwrap();
+        assert!(same[0] == 0.0 && same[0].is_sign_positive());
     }
 }

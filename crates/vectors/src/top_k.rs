@@ -3,8 +3,8 @@
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 
-use crate::standin::distance;
 use rayon::prelude::*;
+use sentir_kernels::distance;
 
 use crate::error::Result;
 use crate::rows::Rows;
@@ -140,4 +140,49 @@ fn search_some(queries: &[f32], corpus: &Rows, options: &SearchOptions) -> Vec<V
         blocks.fold(|| (none(), Vec::new(), Vec::new()), scan).map(|(best, ..)| best).reduce(none, merge);
     let sorted = |best: Best| best.into_sorted_vec().into_iter().map(|Ranked(hit)| hit).collect();
     best.into_iter().map(sorted).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Error;
+
+    fn rows(values: &[f32], width: usize) -> Rows {
+        Rows::new(values.to_vec(), width).unwrap()
+    }
+
+    fn found(queries: &Rows, corpus: &Rows, similarity: Similarity, top_k: usize) -> Vec<Vec<(usize, f32)>> {
+        let found = search(queries, corpus, &SearchOptions { similarity, top_k }).unwrap();
+        found.iter().map(|hits| hits.iter().map(|hit| (hit.index, hit.score)).collect()).collect()
+    }
+
+    #[test]
+    fn equal_scores_are_in_the_order_of_the_corpus() {
+        let corpus = rows(&[1.0, 2.0, 2.0, 0.0, 2.0, -0.0], 1);
+        let query = rows(&[1.0], 1);
+        assert_eq!(found(&query, &corpus, Similarity::Dot, 2), [[(1, 2.0), (2, 2.0)]]);
+        let all = [(1, 2.0), (2, 2.0), (4, 2.0), (0, 1.0), (3, 0.0), (5, 0.0)];
+        assert_eq!(found(&query, &corpus, Similarity::Dot, usize::MAX), [all]);
+    }
+
+    #[test]
+    fn nan_is_below_every_number() {
+        let corpus = rows(&[f32::NAN, f32::NEG_INFINITY, -1.0, f32::NAN, 3.0], 1);
+        let hits = found(&rows(&[1.0], 1), &corpus, Similarity::Dot, 9);
+        assert_eq!(hits[0].iter().map(|(index, _)| *index).collect::<Vec<_>>(), [4, 2, 1, 0, 3]);
+        assert_eq!(found(&rows(&[1.0], 1), &corpus, Similarity::Dot, 1), [[(4, 3.0)]]);
+        assert_eq!(found(&rows(&[f32::NAN], 1), &corpus, Similarity::Dot, 2)[0][1].0, 1);
+    }
+
+    #[test]
+    fn nothing_in_nothing_out() {
+        let (two, none) = (rows(&[1.0, 2.0, 3.0, 4.0], 2), Rows::empty(2));
+        for similarity in Similarity::ALL {
+            assert_eq!(found(&two, &none, similarity, 3), [[], []]);
+            assert_eq!(found(&two, &two, similarity, 0), [[], []]);
+            assert!(found(&none, &two, similarity, 3).is_empty());
+        }
+        let error = search(&two, &Rows::empty(3), &SearchOptions::default());
+        assert_eq!(error, Err(Error::WidthMismatch { left: 2, right: 3 }));
+    }
 }

@@ -23,13 +23,17 @@ pub(super) fn parse(name: &str, text: &str, kind: Kind, columns: Columns<'_>) ->
     let header = reader.headers().map_err(|error| explain(name, kind, &error))?.clone();
     let present: Vec<&str> = header.iter().collect();
     let (position, shown) = find_columns(name, &present, columns)?;
-    let mut found =
-        Texts { texts: Vec::new(), shown: vec![Vec::new(); shown.len()], origin: Origin::Rows(name.to_owned()) };
+    let mut found = Texts {
+        texts: Vec::new(),
+        shown: vec![Vec::new(); shown.len()],
+        origin: Origin::Rows(name.to_owned()),
+    };
     let mut record = csv::StringRecord::new();
     let mut start = 0;
-    while reader.read_record(&mut record).map_err(|error| {
-        unclosed(name, text, start, kind).unwrap_or_else(|| explain(name, kind, &error))
-    })? {
+    while reader
+        .read_record(&mut record)
+        .map_err(|error| unclosed(name, text, start, kind).unwrap_or_else(|| explain(name, kind, &error)))?
+    {
         start = record.position().map_or(0, |position| position.byte() as usize);
         // Every record has the header's number of fields: the reader is not flexible.
         found.texts.push(record[position].to_owned());

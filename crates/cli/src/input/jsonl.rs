@@ -16,7 +16,9 @@ pub(super) fn parse(name: &str, text: &str, columns: Columns<'_>) -> Result<Text
     for (index, line) in text.trim_end().lines().enumerate() {
         let number = index + 1;
         if line.trim().is_empty() {
-            bail!("{name}: line {number}: empty; remove it (a line is a text, and results name texts by line)");
+            bail!(
+                "{name}: line {number}: empty; remove it (a line is a text, and results name texts by line)"
+            );
         }
         let value: Value = serde_json::from_str(line).map_err(|error| {
             // serde_json counts lines within the string that it was given: always one.
@@ -28,7 +30,9 @@ pub(super) fn parse(name: &str, text: &str, columns: Columns<'_>) -> Result<Text
             )
         })?;
         match value {
-            Value::String(text) if columns.text.is_none() && columns.shown.is_empty() => found.texts.push(text),
+            Value::String(text) if columns.text.is_none() && columns.shown.is_empty() => {
+                found.texts.push(text)
+            }
             Value::Object(object) => {
                 let keys: Vec<&str> = object.keys().map(String::as_str).collect();
                 let key = match columns.text {
@@ -42,7 +46,9 @@ pub(super) fn parse(name: &str, text: &str, columns: Columns<'_>) -> Result<Text
                 };
                 let get = |key: &str| match object.get(key) {
                     Some(value) => Ok(value),
-                    None => bail!("{name}: line {number}: no column \"{key}\"; the columns are {}", listed(&keys)),
+                    None => {
+                        bail!("{name}: line {number}: no column \"{key}\"; the columns are {}", listed(&keys))
+                    }
                 };
                 match get(key)? {
                     Value::String(text) => found.texts.push(text.clone()),
@@ -97,7 +103,9 @@ mod tests {
 
     #[test]
     fn objects_and_strings() {
-        let found = read("{\"a\": \"x\", \"b\": 1}\r\n{\"b\": [2], \"a\": \"\\u0439\"}\n\n", Some("a"), &["b"]).unwrap();
+        let found =
+            read("{\"a\": \"x\", \"b\": 1}\r\n{\"b\": [2], \"a\": \"\\u0439\"}\n\n", Some("a"), &["b"])
+                .unwrap();
         assert_eq!(found.texts, ["x", "й"]);
         assert_eq!(found.shown, [["1", "[2]"]]);
         assert_eq!(read("\"x\"\n\"\"\n", None, &[]).unwrap().texts, ["x", ""]);
@@ -109,7 +117,11 @@ mod tests {
         let cases: [(&str, Option<&str>, &str); 8] = [
             ("{\"a\": \"x\"}\n{\"a\": }", Some("a"), "file: line 2, column 7: invalid JSON: expected value"),
             ("{\"a\": \"x\"}\n\n{\"a\": \"x\"}", Some("a"), "file: line 2: empty"),
-            ("{\"a\": \"x\", \"b\": \"y\"}", Some("c"), "line 1: no column \"c\"; the columns are \"a\", \"b\""),
+            (
+                "{\"a\": \"x\", \"b\": \"y\"}",
+                Some("c"),
+                "line 1: no column \"c\"; the columns are \"a\", \"b\"",
+            ),
             ("{\"a\": \"x\", \"b\": \"y\"}", None, "line 1: which column"),
             ("{\"a\": null}", Some("a"), "line 1, column \"a\": null where a string must be"),
             ("[1]", Some("a"), "line 1: an array where an object or a string must be"),

@@ -48,7 +48,12 @@ fn parse(bytes: &[u8]) -> Result<Matrix> {
     }
     let shape: Option<Vec<usize>> = header.split_once("'shape': (").and_then(|(_, shape)| {
         let (inside, _) = shape.split_once(')')?;
-        inside.split(',').map(str::trim).filter(|size| !size.is_empty()).map(|size| size.parse().ok()).collect()
+        inside
+            .split(',')
+            .map(str::trim)
+            .filter(|size| !size.is_empty())
+            .map(|size| size.parse().ok())
+            .collect()
     });
     let Some([rows, dim]) = shape.as_deref() else { bail!("its shape must be (vectors, components)") };
     let bytes = rows.checked_mul(*dim).and_then(|count| count.checked_mul(4));
@@ -95,7 +100,11 @@ mod tests {
             ("{'descr': '<f8', 'fortran_order': False, 'shape': (1, 1), }", 8, "must be float32"),
             ("{'descr': '<f4', 'fortran_order': True, 'shape': (1, 2), }", 8, "Fortran order"),
             ("{'descr': '<f4', 'fortran_order': False, 'shape': (2,), }", 8, "shape must be"),
-            ("{'descr': '<f4', 'fortran_order': False, 'shape': (4611686018427387904, 4), }", 0, "bytes follow"),
+            (
+                "{'descr': '<f4', 'fortran_order': False, 'shape': (4611686018427387904, 4), }",
+                0,
+                "bytes follow",
+            ),
         ] {
             let message = parse(&file(header, &vec![0; data])).unwrap_err().to_string();
             assert!(message.contains(expected), "{header}: {message}");

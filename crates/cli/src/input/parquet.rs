@@ -46,15 +46,23 @@ fn parse_trusting(name: &str, file: File, columns: Columns<'_>) -> Result<Texts>
     for &position in std::iter::once(&text).chain(&shown) {
         let column = schema.column(position);
         if column.max_rep_level() > 0 || column.physical_type() != Type::BYTE_ARRAY {
-            let kind =
-                if column.max_rep_level() > 0 { "a list".to_owned() } else { column.physical_type().to_string() };
-            bail!("{name}: column \"{}\": {kind} where strings must be; choose a column of strings", present[position]);
+            let kind = if column.max_rep_level() > 0 {
+                "a list".to_owned()
+            } else {
+                column.physical_type().to_string()
+            };
+            bail!(
+                "{name}: column \"{}\": {kind} where strings must be; choose a column of strings",
+                present[position]
+            );
         }
     }
     let read = |position| {
         let mut values = Vec::new();
         for group in 0..reader.num_row_groups() {
-            let damaged = || format!("{name}: row group {group}, column \"{}\"; write the file again", present[position]);
+            let damaged = || {
+                format!("{name}: row group {group}, column \"{}\"; write the file again", present[position])
+            };
             let group = reader.get_row_group(group).with_context(damaged)?;
             let levels = schema.column(position).max_def_level();
             let place = |row: usize| format!("{name}: row {}, column \"{}\"", row + 1, present[position]);
@@ -90,7 +98,10 @@ fn read_column(
             return Ok(());
         }
         if let Some(null) = levels.iter().position(|&level| level < defined) {
-            bail!("{}: null where a string must be; remove the row or fill it in", place(values.len() + null));
+            bail!(
+                "{}: null where a string must be; remove the row or fill it in",
+                place(values.len() + null)
+            );
         }
         for value in &bytes {
             let text = std::str::from_utf8(value.data()).map_err(|error| {
@@ -167,7 +178,10 @@ mod tests {
             ("text", "file: row 2, column \"text\": null where a string must be"),
             ("score", "file: column \"score\": DOUBLE where strings must be"),
             ("list.list.element", "a list where strings must be"),
-            ("other", "file: no column \"other\"; the columns are \"text\", \"score\", \"list.list.element\""),
+            (
+                "other",
+                "file: no column \"other\"; the columns are \"text\", \"score\", \"list.list.element\"",
+            ),
         ] {
             let message = read(&bytes, column).unwrap_err();
             assert!(message.contains(expected), "{message}");

@@ -30,7 +30,8 @@ pub(super) fn write(out: &mut (dyn Write + Send), vectors: Vectors<'_>) -> Resul
         "message embeddings {{ required int64 index; required {second}; \
          required group embedding (LIST) {{ repeated group list {{ required {element}; }} }} }}"
     );
-    let numbers = ColumnPath::from("embedding.list.element".split('.').map(str::to_owned).collect::<Vec<_>>());
+    let numbers =
+        ColumnPath::from("embedding.list.element".split('.').map(str::to_owned).collect::<Vec<_>>());
     let properties = WriterProperties::builder()
         .set_created_by(concat!("sentir ", env!("CARGO_PKG_VERSION")).to_owned())
         .set_compression(Compression::SNAPPY)
@@ -57,7 +58,8 @@ pub(super) fn write(out: &mut (dyn Write + Send), vectors: Vectors<'_>) -> Resul
             let tokens: Vec<i64> = places.iter().map(|&(_, token)| token as i64).collect();
             column::<Int64Type, _>(&mut group, &tokens, None)?;
         } else {
-            let texts: Vec<ByteArray> = places.iter().map(|&(text, _)| vectors.texts[text].as_str().into()).collect();
+            let texts: Vec<ByteArray> =
+                places.iter().map(|&(text, _)| vectors.texts[text].as_str().into()).collect();
             column::<ByteArrayType, _>(&mut group, &texts, None)?;
         }
         embeddings(&mut group, vectors, rows)?;
@@ -96,7 +98,9 @@ fn column<T: DataType, W: Write + Send>(
     values: &[T::T],
     levels: Option<(Vec<i16>, Vec<i16>)>,
 ) -> Result<()> {
-    let Some(mut writer) = group.next_column()? else { unreachable!("the schema has a column for each call") };
+    let Some(mut writer) = group.next_column()? else {
+        unreachable!("the schema has a column for each call")
+    };
     let (definitions, repetitions) = levels.unzip();
     writer.typed::<T>().write_batch(values, definitions.as_deref(), repetitions.as_deref())?;
     writer.close()

@@ -16,15 +16,20 @@ pub(super) fn write(out: &mut dyn Write, vectors: Vectors<'_>) -> io::Result<()>
         Values::Uint8(_) => ("U8", 1),
     };
     // Offsets come first, being the wider type: so both are aligned.
-    let offsets: Vec<u8> =
-        vectors.offsets.unwrap_or_default().iter().flat_map(|&offset| (offset as i64).to_le_bytes()).collect();
+    let offsets: Vec<u8> = vectors
+        .offsets
+        .unwrap_or_default()
+        .iter()
+        .flat_map(|&offset| (offset as i64).to_le_bytes())
+        .collect();
     let end = offsets.len() + width * vectors.values.len();
     let mut header = json!({
         "__metadata__": { "format": "pt" },
         "embeddings": { "dtype": kind, "shape": [vectors.rows(), vectors.dim], "data_offsets": [offsets.len(), end] },
     });
     if !offsets.is_empty() {
-        header["offsets"] = json!({ "dtype": "I64", "shape": [offsets.len() / 8], "data_offsets": [0, offsets.len()] });
+        header["offsets"] =
+            json!({ "dtype": "I64", "shape": [offsets.len() / 8], "data_offsets": [0, offsets.len()] });
     }
     let mut header = header.to_string();
     while !header.len().is_multiple_of(8) {

@@ -8,23 +8,9 @@
 //! Every token attends to every token of its own sentence; nothing is masked because nothing is padded.
 //! Reference: `eager_attention_forward` in transformers' `models/bert/modeling_bert.py`.
 
+pub use sentir_kernels::attention::AttentionShape;
+
 use crate::{Pass, Tensor};
-
-/// How the width of a hidden state is divided among heads.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct AttentionShape {
-    /// Number of heads.
-    pub heads: usize,
-    /// Numbers per head.
-    pub head_dim: usize,
-}
-
-impl AttentionShape {
-    /// Width of all heads together.
-    pub fn width(self) -> usize {
-        self.heads * self.head_dim
-    }
-}
 
 /// `qkv` is `[tokens, 3 * width]`; the result is `[tokens, width]`. `offsets` has one entry more than there are sentences.
 pub fn attention(pass: &mut Pass<'_>, qkv: &Tensor, offsets: &[usize], shape: AttentionShape) -> Tensor {

@@ -28,7 +28,7 @@ impl StaticEmbedding {
         if !folder.join("tokenizer.json").is_file() {
             return Err(Error::invalid(folder, "there is no tokenizer.json; a StaticEmbedding needs it"));
         }
-        let mut tokenizer = Tokenizer::load(folder, false)?;
+        let mut tokenizer = Tokenizer::load_json_alone(folder)?;
         tokenizer.set_max_length(None)?;
         let weights = Weights::open(folder)?;
         let name = if weights.contains("embedding.weight") { "embedding.weight" } else { "embeddings" };

@@ -13,7 +13,9 @@ pub fn pearson(x: &[f64], y: &[f64]) -> Result<f64> {
     let (Some(x), Some(y)) = (centered(x), centered(y)) else {
         return Ok(f64::NAN);
     };
-    Ok(x.iter().zip(&y).map(|(x, y)| x * y).sum::<f64>().clamp(-1.0, 1.0))
+    let product = |x: &[f64], y: &[f64]| x.iter().zip(y).map(|(x, y)| x * y).sum::<f64>();
+    // One root, so that a list and itself give exactly 1.
+    Ok((product(&x, &y) / (product(&x, &x) * product(&y, &y)).sqrt()).clamp(-1.0, 1.0))
 }
 
 /// Spearman's rank correlation: Pearson's of the ranks, where equal numbers share the mean of their ranks.
@@ -46,8 +48,8 @@ fn check(x: &[f64], y: &[f64]) -> Result<()> {
     Ok(())
 }
 
-/// `(x − x̄) / ‖x − x̄‖`, or nothing if `x` is constant or not finite. A constant is recognized by its values, since its
-/// computed mean may differ from them by a rounding.
+/// `x − x̄`, times a factor that brings the largest near one; nothing if `x` is constant or not finite. A constant is
+/// recognized by its values, since its computed mean may differ from them by a rounding.
 fn centered(x: &[f64]) -> Option<Vec<f64>> {
     if x.iter().all(|value| *value == x[0]) || x.iter().any(|value| !value.is_finite()) {
         return None;
@@ -59,8 +61,6 @@ fn centered(x: &[f64]) -> Option<Vec<f64>> {
     // Numbers that hardly differ: their squares could vanish.
     let scale = power_of_two_below(largest(&centered));
     centered.iter_mut().for_each(|value| *value /= scale);
-    let norm = centered.iter().map(|value| value * value).sum::<f64>().sqrt();
-    centered.iter_mut().for_each(|value| *value /= norm);
     Some(centered)
 }
 
@@ -89,4 +89,35 @@ fn ranks(x: &[f64]) -> Vec<f64> {
         start += group.len();
     }
     ranks
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ties_share_their_ranks() {
+        assert_eq!(ranks(&[3.0, -1.0, 3.0, 7.0, 3.0, f64::NEG_INFINITY]), [4.0, 2.0, 4.0, 6.0, 4.0, 1.0]);
+        assert_eq!(ranks(&[0.0, -0.0, 0.0]), [2.0; 3]);
+    }
+
+    #[test]
+    fn nothing_to_correlate() {
+        for function in [pearson, spearman] {
+            assert!(function(&[1.0, 1.0], &[1.0, 2.0]).unwrap().is_nan());
+            assert!(function(&[1.0, f64::NAN], &[1.0, 2.0]).unwrap().is_nan());
+            assert_eq!(function(&[1.0, 2.0], &[1.0]), Err(Error::LengthMismatch { left: 2, right: 1 }));
+            assert!(matches!(function(&[1.0], &[1.0]), Err(Error::TooFew { got: 1, .. })));
+            assert!(matches!(function(&[], &[]), Err(Error::TooFew { got: 0, .. })));
+        }
+        assert!(pearson(&[1.0, f64::INFINITY], &[1.0, 2.0]).unwrap().is_nan());
+        assert_eq!(spearman(&[1.0, f64::INFINITY, 0.0], &[1.0, 2.0, 0.5]), Ok(1.0));
+    }
+
+    #[test]
+    fn any_finite_numbers() {
+        let x = [5e-324, 0.0, 1.5e-323];
+        assert!((pearson(&x, &[1.0, 0.0, 3.0]).unwrap() - 1.0).abs() < 1e-12);
+        assert!((pearson(&[f64::MAX, f64::MIN], &[1.0, 2.0]).unwrap() + 1.0).abs() < 1e-12);
+    }
 }

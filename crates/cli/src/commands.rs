@@ -1,0 +1,7 @@
+//! One file per command: its arguments, and what it does.
+
+pub(crate) mod download;
+pub(crate) mod encode;
+pub(crate) mod inspect;
+pub(crate) mod search;
+pub(crate) mod similarity;

@@ -1,0 +1,157 @@
+//! The specification of every kernel: plain loops in f64, one thread. Not for use, but for comparison.
+//!
+//! Arguments are those of the kernels of the same name; results are rounded to f32 once, at the end.
+
+use crate::activation::Activation;
+use crate::attention::AttentionShape;
+
+/// `activation(x wᵀ + bias) + residual`: x `[m, k]`, weight `[n, k]`, bias `[n]`, residual and out `[m, n]`.
+pub fn gemm(
+    x: &[f32],
+    m: usize,
+    weight: &[f32],
+    n: usize,
+    k: usize,
+    bias: Option<&[f32]>,
+    activation: Activation,
+    residual: Option<&[f32]>,
+    out: &mut [f32],
+) {
+    for i in 0..m {
+        for j in 0..n {
+            let product = (0..k).map(|p| f64::from(x[i * k + p]) * f64::from(weight[j * k + p])).sum::<f64>();
+            let biased = product + bias.map_or(0.0, |bias| f64::from(bias[j]));
+            let residual = residual.map_or(0.0, |residual| f64::from(residual[i * n + j]));
+            out[i * n + j] = (activate(biased, activation) + residual) as f32;
+        }
+    }
+}
+
+/// `activation(x)` for one number; formulas at [`Activation`].
+pub fn activate(x: f64, activation: Activation) -> f64 {
+    let sigmoid = |x: f64| 1.0 / (1.0 + (-x).exp());
+    match activation {
+        Activation::Identity => x,
+        Activation::Gelu => x / 2.0 * (1.0 + erf(x / std::f64::consts::SQRT_2)),
+        Activation::GeluTanh => {
+            let inner = (2.0 / std::f64::consts::PI).sqrt() * (x + 0.044_715 * x.powi(3));
+            x / 2.0 * (1.0 + inner.tanh())
+        }
+        // `f64::max` would turn NaN into zero.
+        Activation::Relu if x < 0.0 => 0.0,
+        Activation::Relu => x,
+        Activation::Silu => x * sigmoid(x),
+        Activation::Tanh => x.tanh(),
+        Activation::Sigmoid => sigmoid(x),
+    }
+}
+
+/// erf(x) = 2/√π ∫₀ˣ e^(−t²) dt to about 1e-15: a series of positive terms near zero, the continued fraction of
+/// erfc beyond (Abramowitz & Stegun 7.1.6 and 7.1.14).
+pub fn erf(x: f64) -> f64 {
+    let z = x.abs();
+    if x.is_nan() {
+        return x;
+    }
+    if z > 6.0 {
+        return x.signum();
+    }
+    let root = std::f64::consts::PI.sqrt();
+    let gauss = (-z * z).exp();
+    if z < 2.5 {
+        let (mut term, mut sum) = (z, z);
+        for n in 1..200 {
+            term *= 2.0 * z * z / f64::from(2 * n + 1);
+            sum += term;
+        }
+        (2.0 / root * gauss * sum).copysign(x)
+    } else {
+        let tail = (1..=120).rev().fold(z, |tail, n| z + f64::from(n) / 2.0 / tail);
+        (1.0 - gauss / root / tail).copysign(x)
+    }
+}
+
+/// Softmax attention within each sentence; see [`crate::attention::attention`].
+pub fn attention(qkv: &[f32], offsets: &[usize], shape: AttentionShape, out: &mut [f32]) {
+    let (width, dim) = (shape.width(), shape.head_dim);
+    let at = |token: usize, third: usize, column: usize| f64::from(qkv[(token * 3 + third) * width + column]);
+    for sentence in offsets.windows(2).map(|s| s[0]..s[1]) {
+        for head in 0..shape.heads {
+            let columns = head * dim..(head + 1) * dim;
+            for query in sentence.clone() {
+                let dot = |key| columns.clone().map(|c| at(query, 0, c) * at(key, 1, c)).sum::<f64>();
+                let scores: Vec<f64> = sentence.clone().map(|key| dot(key) / (dim as f64).sqrt()).collect();
+                let largest = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+                let powers: Vec<f64> = scores.iter().map(|score| (score - largest).exp()).collect();
+                let sum: f64 = powers.iter().sum();
+                for c in columns.clone() {
+                    let values = sentence.clone().map(|token| at(token, 2, c));
+                    let weighted: f64 = powers.iter().zip(values).map(|(p, v)| p / sum * v).sum();
+                    out[query * width + c] = weighted as f32;
+                }
+            }
+        }
+    }
+}
+
+/// x = (y − mean(y)) / √(var(y) + ε) · scale + shift with y = x + residual, over rows as wide as `scale`.
+pub fn layer_norm(x: &mut [f32], residual: Option<&[f32]>, scale: &[f32], shift: &[f32], epsilon: f32) {
+    let width = scale.len();
+    for (i, row) in x.chunks_exact_mut(width).enumerate() {
+        let residual = |j: usize| residual.map_or(0.0, |residual| f64::from(residual[i * width + j]));
+        let sums: Vec<f64> = (0..width).map(|j| f64::from(row[j]) + residual(j)).collect();
+        let mean = sums.iter().sum::<f64>() / width as f64;
+        let variance = sums.iter().map(|y| (y - mean).powi(2)).sum::<f64>() / width as f64;
+        for j in 0..width {
+            let normal = (sums[j] - mean) / (variance + f64::from(epsilon)).sqrt();
+            row[j] = (normal * f64::from(scale[j]) + f64::from(shift[j])) as f32;
+        }
+    }
+}
+
+/// `out[j] = Σ (first_weight + i) · rows[i][j]`, or the plain sum without a first weight.
+pub fn sum_rows(rows: &[f32], width: usize, first_weight: Option<f32>, out: &mut [f32]) {
+    for j in 0..width {
+        let weight = |i: usize| first_weight.map_or(1.0, |first| f64::from(first) + i as f64);
+        let states = rows.chunks_exact(width).enumerate();
+        out[j] = states.map(|(i, row)| weight(i) * f64::from(row[j])).sum::<f64>() as f32;
+    }
+}
+
+/// The largest of each column, −∞ without rows, NaN if one is NaN.
+pub fn max_rows(rows: &[f32], width: usize, out: &mut [f32]) {
+    for j in 0..width {
+        let column = || rows.chunks_exact(width).map(|row| row[j]);
+        let largest = column().fold(f32::NEG_INFINITY, f32::max);
+        out[j] = if column().any(f32::is_nan) { f32::NAN } else { largest };
+    }
+}
+
+/// `Σ f(a, b)` over the pairs of numbers of two vectors.
+fn sum_pairs(a: &[f32], b: &[f32], f: impl Fn(f64, f64) -> f64) -> f64 {
+    assert_eq!(a.len(), b.len(), "two vectors of different lengths");
+    a.iter().zip(b).map(|(&a, &b)| f(a.into(), b.into())).sum()
+}
+
+/// `Σ a·b`
+pub fn dot(a: &[f32], b: &[f32]) -> f32 {
+    sum_pairs(a, b, |a, b| a * b) as f32
+}
+
+/// `Σ (a − b)²`
+pub fn squared_euclidean(a: &[f32], b: &[f32]) -> f32 {
+    sum_pairs(a, b, |a, b| (a - b) * (a - b)) as f32
+}
+
+/// `Σ |a − b|`
+pub fn manhattan(a: &[f32], b: &[f32]) -> f32 {
+    sum_pairs(a, b, |a, b| (a - b).abs()) as f32
+}
+
+/// Each row divided by its length, or by 1e-12 if it is shorter.
+pub fn normalize_rows(x: &mut [f32], width: usize) {
+    for row in x.chunks_exact_mut(width) {
+        let length = sum_pairs(row, row, |a, b| a * b).sqrt().max(1e-12);
+        row.iter_mut().for_each(|x| *x = (f64::from(*x) / length) as f32);
+    }
+}

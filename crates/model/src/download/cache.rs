@@ -1,0 +1,292 @@
+//! The cache of huggingface_hub on disk: where things lie, what is complete, what is there. It never uses the network.
+//!
+//! ```text
+//! models--ORG--NAME/refs/REVISION          the commit of a branch or tag
+//! models--ORG--NAME/blobs/HASH             the content of a file
+//! models--ORG--NAME/snapshots/COMMIT/FILE  a link to its blob
+//! .locks/models--ORG--NAME/HASH.lock       held while HASH is written
+//! ```
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use hf_hub::{Cache, CacheRepo, Repo};
+
+use super::fetch::Hash;
+use super::files::{self, ModuleEntry};
+use super::hub::is_commit;
+use super::{DownloadOptions, environment};
+use crate::{Error, Result};
+
+/// One repository in the cache.
+pub(super) struct Repository {
+    folder: PathBuf,
+    locks: PathBuf,
+    layout: CacheRepo,
+}
+
+/// What the cache has of a revision.
+pub(super) struct Snapshot {
+    pub(super) commit: String,
+    pub(super) path: PathBuf,
+    /// Files that a model needs and that are not there.
+    pub(super) missing: Vec<String>,
+    /// Whether nothing but what is there can belong to the model: false if modules.json may exist on the hub.
+    pub(super) certain: bool,
+}
+
+impl Repository {
+    pub(super) fn new(cache_dir: &Path, id: &str) -> Self {
+        let name = Repo::model(id.to_owned()).folder_name();
+        Self {
+            folder: cache_dir.join(&name),
+            locks: cache_dir.join(".locks").join(&name),
+            layout: Cache::new(cache_dir.to_owned()).model(id.to_owned()),
+        }
+    }
+
+    pub(super) fn blob(&self, hash: &Hash) -> PathBuf {
+        self.layout.blob_path(hash.digits())
+    }
+
+    pub(super) fn partial(&self, hash: &Hash) -> PathBuf {
+        self.layout.blob_path(&format!("{}.incomplete", hash.digits()))
+    }
+
+    pub(super) fn lock(&self, hash: &Hash) -> PathBuf {
+        self.locks.join(format!("{}.lock", hash.digits()))
+    }
+
+    pub(super) fn snapshot(&self, commit: &str) -> PathBuf {
+        self.layout.pointer_path(commit)
+    }
+
+    /// Makes the folders that a download writes to.
+    pub(super) fn create(&self) -> Result<()> {
+        for folder in [&self.folder.join("blobs"), &self.locks] {
+            std::fs::create_dir_all(folder).map_err(|error| Error::io(folder, error))?;
+        }
+        Ok(())
+    }
+
+    /// What is there of a branch, tag or commit.
+    pub(super) fn find(&self, revision: &str) -> Option<Snapshot> {
+        let commit = if is_commit(revision) {
+            revision.to_owned()
+        } else {
+            std::fs::read_to_string(self.folder.join("refs").join(revision)).ok()?.trim().to_owned()
+        };
+        if !is_commit(&commit) {
+            return None;
+        }
+        let path = self.snapshot(&commit);
+        let modules = path.join("modules.json");
+        let none_on_hub = self.folder.join(".no_exist").join(&commit).join("modules.json");
+        let certain = modules.is_file() || none_on_hub.is_file();
+        path.is_dir().then(|| Snapshot { missing: missing(&path), commit, path, certain })
+    }
+
+    /// Gives a snapshot its file: a relative link to the blob, or a copy where links are not possible.
+    pub(super) fn link(&self, commit: &str, name: &str, hash: &Hash) -> Result<()> {
+        let path = self.snapshot(commit).join(name);
+        let io = |error| Error::io(&path, error);
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder).map_err(io)?;
+        }
+        if path.exists() || path.is_symlink() {
+            std::fs::remove_file(&path).map_err(io)?;
+        }
+        let up = "../".repeat(2 + name.matches('/').count());
+        let target = PathBuf::from(format!("{up}blobs/{}", hash.digits()));
+        match make_link(&target, &path) {
+            Ok(()) => Ok(()),
+            // Another process was faster, with the same content.
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+            Err(_) => std::fs::copy(self.blob(hash), &path).map(|_| ()).map_err(io),
+        }
+    }
+
+    /// Notes which commit a branch or tag means, at once or not at all, so that nobody reads half of it (`create_ref` of
+    /// hf-hub writes in place).
+    pub(super) fn write_reference(&self, revision: &str, commit: &str) -> Result<()> {
+        let path = self.folder.join("refs").join(revision);
+        if revision == commit || std::fs::read_to_string(&path).is_ok_and(|known| known == commit) {
+            return Ok(());
+        }
+        let io = |error| Error::io(&path, error);
+        let folder = path.parent().unwrap_or(&self.folder);
+        std::fs::create_dir_all(folder).map_err(io)?;
+        let mut name = path.file_name().unwrap_or_default().to_owned();
+        name.push(format!(".{}-{:?}.tmp", std::process::id(), std::thread::current().id()));
+        let temporary = folder.join(name);
+        std::fs::write(&temporary, commit).map_err(io)?;
+        std::fs::rename(&temporary, &path).map_err(|error| {
+            let _ = std::fs::remove_file(&temporary);
+            io(error)
+        })
+    }
+
+    /// Notes that a commit has no such file, as huggingface_hub does, so that the next one need not ask.
+    pub(super) fn write_absence(&self, commit: &str, name: &str) {
+        let folder = self.folder.join(".no_exist").join(commit);
+        // Only a note: without it the hub is asked again.
+        let _ = std::fs::create_dir_all(&folder).and_then(|()| std::fs::write(folder.join(name), ""));
+    }
+}
+
+#[cfg(unix)]
+fn make_link(target: &Path, path: &Path) -> std::io::Result<()> {
+    std::os::unix::fs::symlink(target, path)
+}
+
+#[cfg(windows)]
+fn make_link(target: &Path, path: &Path) -> std::io::Result<()> {
+    std::os::windows::fs::symlink_file(target, path)
+}
+
+#[cfg(not(any(unix, windows)))]
+fn make_link(_target: &Path, _path: &Path) -> std::io::Result<()> {
+    Err(std::io::ErrorKind::Unsupported.into())
+}
+
+/// What a directory lacks of a model, as far as can be told without the hub.
+fn missing(directory: &Path) -> Vec<String> {
+    let read = std::fs::read(directory.join("modules.json")).ok();
+    let modules: Option<Vec<ModuleEntry>> =
+        read.as_deref().and_then(|text| serde_json::from_slice(text).ok());
+    let mut missing = Vec::new();
+    let mut need = |folder: &str, name: &str| {
+        let name = if folder.is_empty() { name.to_owned() } else { format!("{folder}/{name}") };
+        if !directory.join(&name).is_file() && !missing.contains(&name) {
+            missing.push(name);
+        }
+    };
+    let mut weighty = Vec::new();
+    match &modules {
+        None => {
+            need("", "config.json");
+            weighty.push(String::new());
+        }
+        Some(modules) => {
+            for module in modules {
+                let folder = module.path.trim_matches('/').to_owned();
+                if !folder.is_empty() && files::check_name(&folder).is_err() {
+                    continue; // the reader of modules.json refuses it
+                }
+                match module.class.rsplit('.').next() {
+                    Some("Pooling") => need(&folder, "config.json"),
+                    Some("Transformer" | "Dense" | "LayerNorm") => {
+                        need(&folder, "config.json");
+                        weighty.push(folder);
+                    }
+                    Some("StaticEmbedding") => {
+                        need(&folder, "tokenizer.json");
+                        weighty.push(folder);
+                    }
+                    _ => {}
+                }
+            }
+        }
+    }
+    for folder in weighty {
+        let names = files::missing_weights(&directory.join(&folder));
+        missing.extend(
+            names.into_iter().map(|name| if folder.is_empty() { name } else { format!("{folder}/{name}") }),
+        );
+    }
+    missing
+}
+
+/// A model in the cache.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CachedModel {
+    /// `ORG/NAME`.
+    pub id: String,
+    /// The commit, 40 hexadecimal digits.
+    pub commit: String,
+    /// The branches and tags that mean this commit, sorted.
+    pub references: Vec<String>,
+    /// The directory to load.
+    pub path: PathBuf,
+    /// The size of its files in bytes; files that two snapshots share count in both.
+    pub bytes: u64,
+}
+
+/// The models in the cache that can be loaded without the network, by id and commit. No cache is no models.
+///
+/// # Errors
+/// If the cache cannot be read, or its place is not known.
+pub fn list_cached(options: &DownloadOptions<'_>) -> Result<Vec<CachedModel>> {
+    let cache_dir = environment::cache_dir(options)?;
+    let mut found = Vec::new();
+    for folder in folders(&cache_dir)? {
+        let Some(name) = folder.file_name().and_then(|name| name.to_str()) else { continue };
+        let Some(id) = name.strip_prefix("models--") else { continue };
+        let mut references: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        let mut names = Vec::new();
+        walk(&folder.join("refs"), &mut |path, _| names.push(path.to_owned()))?;
+        for path in names {
+            let name =
+                path.strip_prefix(folder.join("refs")).unwrap_or(&path).to_string_lossy().replace('\\', "/");
+            if let Ok(commit) = std::fs::read_to_string(&path) {
+                references.entry(commit.trim().to_owned()).or_default().push(name);
+            }
+        }
+        for path in folders(&folder.join("snapshots"))? {
+            let Some(commit) = path.file_name().and_then(|name| name.to_str()).filter(|name| is_commit(name))
+            else {
+                continue;
+            };
+            if !missing(&path).is_empty() {
+                continue;
+            }
+            let mut bytes = 0u64;
+            walk(&path, &mut |_, size| bytes = bytes.saturating_add(size))?;
+            let mut references = references.get(commit).cloned().unwrap_or_default();
+            references.sort();
+            found.push(CachedModel {
+                id: id.replacen("--", "/", 1),
+                commit: commit.to_owned(),
+                references,
+                path,
+                bytes,
+            });
+        }
+    }
+    found.sort_by(|a, b| (&a.id, &a.commit).cmp(&(&b.id, &b.commit)));
+    Ok(found)
+}
+
+/// The folders in a folder; none if it does not exist.
+fn folders(path: &Path) -> Result<Vec<PathBuf>> {
+    let entries = match std::fs::read_dir(path) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(Error::io(path, error)),
+    };
+    let mut found = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(|error| Error::io(path, error))?;
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            found.push(entry.path());
+        }
+    }
+    Ok(found)
+}
+
+/// Every file below a folder with its size, links followed to files but not to folders.
+fn walk(path: &Path, visit: &mut dyn FnMut(&Path, u64)) -> Result<()> {
+    let mut waiting = vec![path.to_owned()];
+    while let Some(folder) = waiting.pop() {
+        waiting.extend(folders(&folder)?);
+        let Ok(entries) = std::fs::read_dir(&folder) else { continue };
+        for entry in entries.flatten() {
+            if let Ok(metadata) = std::fs::metadata(entry.path())
+                && metadata.is_file()
+            {
+                visit(&entry.path(), metadata.len());
+            }
+        }
+    }
+    Ok(())
+}

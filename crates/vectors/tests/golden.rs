@@ -1,0 +1,152 @@
+//! The numbers that sentence-transformers, numpy and scipy recorded in `golden/vectors.json` (`golden/make_vectors.py`).
+
+use std::sync::LazyLock;
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use sentir_vectors::compress::{Embeddings, Precision, Ranges, quantize};
+use sentir_vectors::metrics::correlation::{pearson, spearman};
+use sentir_vectors::similarity::{matrix, pairwise};
+use sentir_vectors::top_k::{SearchOptions, search};
+use sentir_vectors::{Rows, Similarity};
+
+#[derive(Deserialize)]
+struct Golden {
+    similarity: Vec<Value>,
+    search: Vec<Value>,
+    quantization: Vec<Value>,
+    correlation: Vec<Value>,
+}
+
+static GOLDEN: LazyLock<Golden> = LazyLock::new(|| {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../golden/vectors.json");
+    serde_json::from_slice(&std::fs::read(path).expect(path)).expect(path)
+});
+
+/// A (nested) list of numbers, flat. NaN and infinities are recorded as strings.
+fn numbers(value: &Value) -> Vec<f64> {
+    match value {
+        Value::Array(values) => values.iter().flat_map(numbers).collect(),
+        Value::String(text) => vec![text.parse().expect(text)],
+        value => vec![value.as_f64().unwrap_or_else(|| panic!("{value} is not a number"))],
+    }
+}
+
+fn rows(value: &Value) -> Rows {
+    let width = value[0].as_array().expect("a row").len();
+    Rows::new(numbers(value).into_iter().map(|x| x as f32).collect(), width).unwrap()
+}
+
+fn name(case: &Value) -> &str {
+    case["name"].as_str().expect("a name")
+}
+
+fn norm(x: &[f32]) -> f64 {
+    x.iter().map(|&x| f64::from(x).powi(2)).sum::<f64>().sqrt()
+}
+
+/// A score that is as near to the expected one as float32 arithmetic gets: relative to one for cosine, to the product of the
+/// lengths for dot, to itself for the distances.
+fn assert_score(similarity: Similarity, a: &[f32], b: &[f32], got: f32, expected: f64, what: &str) {
+    let scale = match similarity {
+        Similarity::Cosine => 1.0,
+        Similarity::Dot => norm(a) * norm(b),
+        Similarity::Euclidean | Similarity::Manhattan => expected.abs(),
+    };
+    let got = f64::from(got);
+    let equal = got == expected || (got.is_nan() && expected.is_nan());
+    assert!(equal || (got - expected).abs() <= 1e-6 * scale, "{what}, {similarity}: {got} is not {expected}");
+}
+
+#[test]
+fn similarities() {
+    for case in &GOLDEN.similarity {
+        let (a, b) = (rows(&case["a"]), rows(&case["b"]));
+        for similarity in Similarity::ALL {
+            let got = matrix(&a, &b, similarity).unwrap();
+            let expected = numbers(&case["matrix"][similarity.name()]);
+            assert_eq!(got.shape(), [a.rows(), b.rows()]);
+            assert_eq!(got.as_slice().len(), expected.len());
+            for (i, (&got, &expected)) in got.as_slice().iter().zip(&expected).enumerate() {
+                let (left, right) = (i / b.rows(), i % b.rows());
+                let what = format!("{}, matrix [{left}, {right}]", name(case));
+                assert_score(similarity, a.row(left), b.row(right), got, expected, &what);
+            }
+            let Some(expected) = case.get("pairwise") else { continue };
+            let expected = numbers(&expected[similarity.name()]);
+            let got = pairwise(&a, &b, similarity).unwrap();
+            assert_eq!(got.len(), expected.len());
+            for (i, (&got, &expected)) in got.iter().zip(&expected).enumerate() {
+                let what = format!("{}, pair {i}", name(case));
+                assert_score(similarity, a.row(i), b.row(i), got, expected, &what);
+            }
+        }
+    }
+}
+
+#[test]
+fn searches() {
+    for case in &GOLDEN.search {
+        let (queries, corpus) = (rows(&case["queries"]), rows(&case["corpus"]));
+        let similarity = case["similarity"].as_str().unwrap().parse().unwrap();
+        for top_k in [1, 3, corpus.rows(), usize::MAX] {
+            let found = search(&queries, &corpus, &SearchOptions { similarity, top_k }).unwrap();
+            let expected = case["hits"].as_array().unwrap();
+            assert_eq!(found.len(), expected.len());
+            for (query, (hits, expected)) in found.iter().zip(expected).enumerate() {
+                let expected = expected.as_array().unwrap();
+                assert_eq!(hits.len(), top_k.min(expected.len()), "{}", name(case));
+                for (hit, expected) in hits.iter().zip(expected) {
+                    let what = format!("{}, query {query}", name(case));
+                    assert_eq!(hit.index as u64, expected[0].as_u64().unwrap(), "{what}");
+                    let (query, found) = (queries.row(query), corpus.row(hit.index));
+                    assert_score(similarity, query, found, hit.score, expected[1].as_f64().unwrap(), &what);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn quantizations() {
+    let mut compared = 0;
+    for case in &GOLDEN.quantization {
+        let ranges = match (case.get("ranges"), case.get("calibration")) {
+            (Some(ranges), _) => Some(Ranges::from_matrix(&rows(ranges)).unwrap()),
+            (None, Some(calibration)) => Some(Ranges::from_calibration(&rows(calibration)).unwrap()),
+            (None, None) => None,
+        };
+        for precision in Precision::ALL {
+            let Some(expected) = case.get(precision.name()) else { continue };
+            let embeddings = quantize(rows(&case["rows"]), precision, ranges.as_ref()).unwrap();
+            let shape = [expected.as_array().unwrap().len(), expected[0].as_array().unwrap().len()];
+            assert_eq!([embeddings.rows(), embeddings.width()], shape, "{}, {precision}", name(case));
+            assert_eq!(embeddings.precision(), precision);
+            let got: Vec<f64> = match embeddings {
+                Embeddings::Float32(_) => unreachable!("nothing is recorded for it"),
+                Embeddings::Int8 { values, .. } | Embeddings::Binary { values, .. } => {
+                    values.into_iter().map(f64::from).collect()
+                }
+                Embeddings::Uint8 { values, .. } | Embeddings::Ubinary { values, .. } => {
+                    values.into_iter().map(f64::from).collect()
+                }
+            };
+            assert_eq!(got, numbers(expected), "{}, {precision}", name(case));
+            compared += 1;
+        }
+    }
+    assert!(compared >= 36, "only {compared} quantizations are recorded");
+}
+
+#[test]
+fn correlations() {
+    for case in &GOLDEN.correlation {
+        let (x, y) = (numbers(&case["x"]), numbers(&case["y"]));
+        for (which, got) in [("pearson", pearson(&x, &y)), ("spearman", spearman(&x, &y))] {
+            let (got, expected) = (got.unwrap(), numbers(&case[which])[0]);
+            let close = (got - expected).abs() <= 1e-12 || (got.is_nan() && expected.is_nan());
+            assert!(close, "{}, {which}: {got} is not {expected}", name(case));
+        }
+    }
+}
