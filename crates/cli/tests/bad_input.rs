@@ -1,6 +1,8 @@
 //! Bad input, case by case: each ends with an error that says what, where and what to do, a non-zero exit code, nothing on
 //! standard output and nothing written.
 
+#![allow(clippy::print_stderr, reason = "a test that is skipped says so")]
+
 mod common;
 #[path = "common/hostile.rs"]
 mod hostile;

@@ -1,6 +1,8 @@
 //! Every command in every format, on the golden models: what comes out is read back by other code than the binary's
 //! and compared with what sentence-transformers gave.
 
+#![allow(clippy::print_stderr, reason = "a test that is skipped says so")]
+
 mod common;
 
 use std::path::Path;

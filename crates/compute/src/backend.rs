@@ -44,7 +44,14 @@ pub trait Backend: Send + Sync + Debug {
     fn attention(&self, qkv: &Tensor, offsets: &[usize], shape: AttentionShape, out: &mut Tensor);
 
     /// [`crate::ops::layer_norm`]: `x` becomes the normalized `x + residual`.
-    fn layer_norm(&self, x: &mut Tensor, residual: Option<&Tensor>, scale: &Tensor, shift: &Tensor, epsilon: f64);
+    fn layer_norm(
+        &self,
+        x: &mut Tensor,
+        residual: Option<&Tensor>,
+        scale: &Tensor,
+        shift: &Tensor,
+        epsilon: f64,
+    );
 
     /// [`crate::ops::add`]: `x` becomes `x + y`.
     fn add(&self, x: &mut Tensor, y: &Tensor);

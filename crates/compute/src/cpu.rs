@@ -51,7 +51,14 @@ impl Backend for Cpu {
         });
     }
 
-    fn linear(&self, x: &Tensor, weight: &Weight, bias: Option<&Tensor>, activation: Activation, out: &mut Tensor) {
+    fn linear(
+        &self,
+        x: &Tensor,
+        weight: &Weight,
+        bias: Option<&Tensor>,
+        activation: Activation,
+        out: &mut Tensor,
+    ) {
         let WeightStorage::Packed(matrix) = &weight.storage else { panic!("a weight of another backend") };
         let epilogue = Epilogue { bias: bias.map(Tensor::f32), activation, residual: None };
         gemm::gemm(x.f32(), x.rows(), matrix, epilogue, out.f32_mut());
@@ -61,7 +68,14 @@ impl Backend for Cpu {
         attention::attention(qkv.f32(), offsets, shape, out.f32_mut());
     }
 
-    fn layer_norm(&self, x: &mut Tensor, residual: Option<&Tensor>, scale: &Tensor, shift: &Tensor, epsilon: f64) {
+    fn layer_norm(
+        &self,
+        x: &mut Tensor,
+        residual: Option<&Tensor>,
+        scale: &Tensor,
+        shift: &Tensor,
+        epsilon: f64,
+    ) {
         norm::layer_norm(x.f32_mut(), residual.map(Tensor::f32), scale.f32(), shift.f32(), epsilon as f32);
     }
 

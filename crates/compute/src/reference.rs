@@ -2,8 +2,8 @@
 //! hundreds of times slower than [`crate::Cpu`], and right.
 
 use crate::ops::{
-    AttentionShape, Lookup, PoolingMode, naive_add, naive_attention, naive_embed, naive_layer_norm, naive_linear,
-    naive_pool, naive_unit_length,
+    AttentionShape, Lookup, PoolingMode, naive_add, naive_attention, naive_embed, naive_layer_norm,
+    naive_linear, naive_pool, naive_unit_length,
 };
 use crate::tensor::Storage;
 use crate::weight::WeightStorage;
@@ -58,7 +58,14 @@ impl Backend for Reference {
         naive_attention(qkv.f64(), offsets, shape, out.f64_mut());
     }
 
-    fn layer_norm(&self, x: &mut Tensor, residual: Option<&Tensor>, scale: &Tensor, shift: &Tensor, epsilon: f64) {
+    fn layer_norm(
+        &self,
+        x: &mut Tensor,
+        residual: Option<&Tensor>,
+        scale: &Tensor,
+        shift: &Tensor,
+        epsilon: f64,
+    ) {
         naive_layer_norm(x.f64_mut(), residual.map(Tensor::f64), scale.f64(), shift.f64(), epsilon);
     }
 

@@ -19,7 +19,11 @@ pub(crate) struct PackedBatch {
 
 impl PackedBatch {
     /// Packs sentences; of each, the first `skip` tokens are not to be pooled.
-    pub fn new<'a>(sentences: impl Iterator<Item = &'a [u32]>, counting: Counting, skip: usize) -> Self {
+    pub(crate) fn new<'a>(
+        sentences: impl Iterator<Item = &'a [u32]>,
+        counting: Counting,
+        skip: usize,
+    ) -> Self {
         let mut batch = Self { offsets: vec![0], ..Self::default() };
         for ids in sentences {
             counting.extend(&mut batch.positions, ids);
@@ -43,7 +47,7 @@ pub(crate) struct Plan {
 
 impl Plan {
     /// A plan for sentences of the given lengths. A sentence above the budget gets a batch of its own.
-    pub fn new(lengths: &[usize], budget: usize) -> Self {
+    pub(crate) fn new(lengths: &[usize], budget: usize) -> Self {
         let mut order: Vec<usize> = (0..lengths.len()).collect();
         order.sort_by_key(|&i| std::cmp::Reverse(lengths[i]));
         let (mut batches, mut start, mut tokens) = (Vec::new(), 0, 0usize);

@@ -85,17 +85,29 @@ impl SentenceTransformer {
     /// # Errors
     /// [`Error::Argument`] for options that do not fit the model; [`Error::Text`] for a text that is too long (only with
     /// [`Truncation::Error`]), has a token without an embedding, or whose vector is not finite; [`Error::Interrupted`].
-    pub fn encode<Text: AsRef<str> + Sync>(&self, texts: &[Text], options: &EncodeOptions<'_>) -> Result<Encoded> {
+    pub fn encode<Text: AsRef<str> + Sync>(
+        &self,
+        texts: &[Text],
+        options: &EncodeOptions<'_>,
+    ) -> Result<Encoded> {
         self.encode_task(texts, Task::Any, options)
     }
 
     /// [`SentenceTransformer::encode`] for questions: with the prompt `query` unless the options have one.
-    pub fn encode_query<Text: AsRef<str> + Sync>(&self, texts: &[Text], options: &EncodeOptions<'_>) -> Result<Encoded> {
+    pub fn encode_query<Text: AsRef<str> + Sync>(
+        &self,
+        texts: &[Text],
+        options: &EncodeOptions<'_>,
+    ) -> Result<Encoded> {
         self.encode_task(texts, Task::Query, options)
     }
 
     /// [`SentenceTransformer::encode`] for what is searched: with the prompt `document` unless the options have one.
-    pub fn encode_document<Text: AsRef<str> + Sync>(&self, texts: &[Text], options: &EncodeOptions<'_>) -> Result<Encoded> {
+    pub fn encode_document<Text: AsRef<str> + Sync>(
+        &self,
+        texts: &[Text],
+        options: &EncodeOptions<'_>,
+    ) -> Result<Encoded> {
         self.encode_task(texts, Task::Document, options)
     }
 
@@ -147,7 +159,9 @@ impl SentenceTransformer {
         options: &EncodeOptions<'_>,
     ) -> Result<Encoded<Vec<Rows>>> {
         let Reader::Transformer(transformer, _) = &self.reader else {
-            return Err(Error::Argument("a static model has no token embeddings; encode sentences".to_owned()));
+            return Err(Error::Argument(
+                "a static model has no token embeddings; encode sentences".to_owned(),
+            ));
         };
         if options.truncation == Truncation::ChunkMean {
             let message = "chunk-mean averages sentence vectors; for token embeddings use truncate or error";
@@ -176,7 +190,12 @@ impl SentenceTransformer {
     }
 
     /// Tokens of all texts, cut as the options say.
-    fn tokenize<Text: AsRef<str> + Sync>(&self, texts: &[Text], task: Task, options: &EncodeOptions<'_>) -> Result<Tokenized> {
+    fn tokenize<Text: AsRef<str> + Sync>(
+        &self,
+        texts: &[Text],
+        task: Task,
+        options: &EncodeOptions<'_>,
+    ) -> Result<Tokenized> {
         let prompt = self.settings.prompts.resolve(options.prompt, options.prompt_name, task)?;
         let tokenizer = self.reader.tokenizer();
         let (vocabulary, policy) = (self.reader.vocabulary(), options.truncation);
@@ -197,11 +216,15 @@ impl SentenceTransformer {
             };
             if cut > 0 && policy == Truncation::Error {
                 let limit = tokenizer.max_length().unwrap_or_default();
-                let message = format!("it has {cut} tokens more than the {limit} that the model reads; shorten it, or allow truncate or chunk-mean");
+                let message = format!(
+                    "it has {cut} tokens more than the {limit} that the model reads; shorten it, or allow truncate or chunk-mean"
+                );
                 return Err(Error::Text { index, message });
             }
             if let Some(id) = chunks.iter().flatten().find(|&&id| id as usize >= vocabulary) {
-                let message = format!("token {id} is beyond the embedding table of {vocabulary} rows: tokenizer and weights do not belong together");
+                let message = format!(
+                    "token {id} is beyond the embedding table of {vocabulary} rows: tokenizer and weights do not belong together"
+                );
                 return Err(Error::Text { index, message });
             }
             Ok((chunks, cut))
@@ -216,7 +239,9 @@ impl SentenceTransformer {
             tokens_cut.push(cut);
         }
         let skip = match &self.reader {
-            Reader::Transformer(_, pooling) if !pooling.include_prompt && !prompt.is_empty() => tokenizer.prompt_length(prompt)?,
+            Reader::Transformer(_, pooling) if !pooling.include_prompt && !prompt.is_empty() => {
+                tokenizer.prompt_length(prompt)?
+            }
             _ => 0,
         };
         let truncation = TruncationReport { max_seq_length: tokenizer.max_length(), policy, tokens_cut };
@@ -257,7 +282,8 @@ impl SentenceTransformer {
         match &self.reader {
             Reader::Transformer(transformer, pooling) => {
                 let hidden = transformer.encoder.forward(pass, batch);
-                let out = sentir_compute::ops::pool(pass, &hidden, &batch.offsets, &batch.skip, &pooling.modes);
+                let out =
+                    sentir_compute::ops::pool(pass, &hidden, &batch.offsets, &batch.skip, &pooling.modes);
                 pass.free(hidden);
                 out
             }

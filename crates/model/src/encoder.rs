@@ -9,9 +9,9 @@ use sentir_compute::{Activation, Backend, Pass, Table, Tensor};
 use crate::Result;
 use crate::batch::PackedBatch;
 use crate::families::Names;
+use crate::parameters;
 use crate::shape::EncoderShape;
 use crate::weights::Weights;
-use crate::parameters;
 
 /// An encoder with its weights on one backend.
 #[derive(Debug)]
@@ -37,12 +37,18 @@ struct Layer {
 
 impl Encoder {
     /// Takes the tensors of `shape` out of `weights`. Others that are there (a pooler, a head) are left alone.
-    pub fn load(weights: &Weights, names: &Names, shape: EncoderShape, backend: &dyn Backend) -> Result<Self> {
+    pub(crate) fn load(
+        weights: &Weights,
+        names: &Names,
+        shape: EncoderShape,
+        backend: &dyn Backend,
+    ) -> Result<Self> {
         let width = shape.width;
         let holds_words = |prefix: &&&str| weights.contains(&format!("{prefix}{}.weight", names.words));
         let prefix = names.prefixes.iter().find(holds_words).copied().unwrap_or_default();
         let full = |name: &str| format!("{prefix}{name}");
-        let table = |name: &str, rows| parameters::table(weights, &format!("{prefix}{name}.weight"), rows, width);
+        let table =
+            |name: &str, rows| parameters::table(weights, &format!("{prefix}{name}.weight"), rows, width);
         let norm = |name: &str| parameters::norm(weights, &full(name), width, shape.epsilon, backend);
 
         let layer = |i: usize| -> Result<Layer> {
@@ -67,13 +73,18 @@ impl Encoder {
             token_types: table(names.token_types, shape.token_types)?,
             norm: norm(names.embeddings_norm)?,
             // `collect` gives the error of the first layer that has one.
-            layers: (0..shape.layers).into_par_iter().map(layer).collect::<Vec<_>>().into_iter().collect::<Result<_>>()?,
+            layers: (0..shape.layers)
+                .into_par_iter()
+                .map(layer)
+                .collect::<Vec<_>>()
+                .into_iter()
+                .collect::<Result<_>>()?,
             shape,
         })
     }
 
     /// The hidden states of the last layer, `[tokens, width]`. Every id of the batch must be in the table.
-    pub fn forward(&self, pass: &mut Pass<'_>, batch: &PackedBatch) -> Tensor {
+    pub(crate) fn forward(&self, pass: &mut Pass<'_>, batch: &PackedBatch) -> Tensor {
         let types = vec![0; batch.ids.len()];
         let lookups = [
             Lookup { table: &self.words, ids: &batch.ids },

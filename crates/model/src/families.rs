@@ -71,31 +71,44 @@ pub(crate) struct TransformerConfig {
 
 impl TransformerConfig {
     /// Finds the family and the shape, refusing what sentir's encoder would compute differently.
-    pub fn translate(&self, path: &Path) -> Result<(&'static Family, EncoderShape)> {
-        let supported = || FAMILIES.iter().flat_map(|family| family.model_types).copied().collect::<Vec<_>>().join(", ");
+    pub(crate) fn translate(&self, path: &Path) -> Result<(&'static Family, EncoderShape)> {
+        let supported =
+            || FAMILIES.iter().flat_map(|family| family.model_types).copied().collect::<Vec<_>>().join(", ");
         let model_type = self.model_type.as_deref().ok_or_else(|| {
             Error::invalid(path, format!("\"model_type\" is missing; supported are {}", supported()))
         })?;
-        let family = FAMILIES.into_iter().find(|family| family.model_types.contains(&model_type)).ok_or_else(|| {
-            Error::invalid(path, format!("model_type \"{model_type}\" is not supported; supported are {}", supported()))
-        })?;
+        let family = FAMILIES
+            .into_iter()
+            .find(|family| family.model_types.contains(&model_type))
+            .ok_or_else(|| {
+                Error::invalid(
+                    path,
+                    format!("model_type \"{model_type}\" is not supported; supported are {}", supported()),
+                )
+            })?;
         if let Some(kind) = self.position_embedding_type.as_deref().filter(|&kind| kind != "absolute") {
             let message = format!("position_embedding_type \"{kind}\" is not supported; \"absolute\" is");
             return Err(Error::invalid(path, message));
         }
         if self.is_decoder {
-            return Err(Error::invalid(path, "is_decoder is true: a decoder is not supported, only encoders are"));
+            return Err(Error::invalid(
+                path,
+                "is_decoder is true: a decoder is not supported, only encoders are",
+            ));
         }
         let size = |name: &str, value: Option<usize>, default: usize| match value.unwrap_or(default) {
             0 => Err(Error::invalid(path, format!("\"{name}\" is 0"))),
-            size if size > u32::MAX as usize => Err(Error::invalid(path, format!("\"{name}\" is {size}: too large"))),
+            size if size > u32::MAX as usize => {
+                Err(Error::invalid(path, format!("\"{name}\" is {size}: too large")))
+            }
             size => Ok(size),
         };
         // The defaults are those of transformers' `BertConfig`, which `RobertaConfig` and `XLMRobertaConfig` share.
         let width = size("hidden_size", self.hidden_size, 768)?;
         let heads = size("num_attention_heads", self.num_attention_heads, 12)?;
         if width % heads != 0 {
-            let message = format!("\"hidden_size\" {width} is not a multiple of \"num_attention_heads\" {heads}");
+            let message =
+                format!("\"hidden_size\" {width} is not a multiple of \"num_attention_heads\" {heads}");
             return Err(Error::invalid(path, message));
         }
         let epsilon = self.layer_norm_eps.unwrap_or(1e-12);
@@ -123,7 +136,7 @@ impl TransformerConfig {
 
     /// Whether sentence-transformers pools the last token of this transformer when nothing says how to pool
     /// (`SentenceTransformer._load_default_modules`).
-    pub fn is_causal_language_model(&self) -> bool {
+    pub(crate) fn is_causal_language_model(&self) -> bool {
         let first = self.architectures.iter().flatten().next();
         first.is_some_and(|name| name.ends_with("ForCausalLM")) && self.is_causal.unwrap_or(true)
     }
@@ -140,8 +153,12 @@ fn activation(name: &str, path: &Path) -> Result<Activation> {
         "sigmoid" => Activation::Sigmoid,
         "linear" => Activation::Identity,
         _ => {
-            let known = "gelu, gelu_new, gelu_pytorch_tanh, gelu_python, relu, silu, swish, tanh, sigmoid, linear";
-            return Err(Error::invalid(path, format!("hidden_act \"{name}\" is not supported; supported are {known}")));
+            let known =
+                "gelu, gelu_new, gelu_pytorch_tanh, gelu_python, relu, silu, swish, tanh, sigmoid, linear";
+            return Err(Error::invalid(
+                path,
+                format!("hidden_act \"{name}\" is not supported; supported are {known}"),
+            ));
         }
     })
 }
@@ -168,7 +185,10 @@ mod tests {
     fn what_would_be_computed_differently_is_refused() {
         for (config, part) in [
             (r#"{}"#, "\"model_type\" is missing"),
-            (r#"{"model_type": "t5"}"#, "model_type \"t5\" is not supported; supported are bert, roberta, xlm-roberta"),
+            (
+                r#"{"model_type": "t5"}"#,
+                "model_type \"t5\" is not supported; supported are bert, roberta, xlm-roberta",
+            ),
             (r#"{"model_type": "bert", "position_embedding_type": "relative_key"}"#, "relative_key"),
             (r#"{"model_type": "bert", "is_decoder": true}"#, "decoder"),
             (r#"{"model_type": "bert", "hidden_size": 0}"#, "\"hidden_size\" is 0"),

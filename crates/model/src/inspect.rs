@@ -5,9 +5,9 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
+use crate::Result;
 use crate::sentence_transformer::{Reader, SentenceTransformer};
 use crate::weights::Weights;
-use crate::Result;
 
 /// Everything that decides how a model encodes, as it is used (not only as the files have it).
 #[derive(Debug, Clone, Serialize)]
@@ -70,17 +70,28 @@ impl SentenceTransformer {
     pub fn describe(&self) -> Result<Description> {
         let mut modules = Vec::new();
         for module in &self.listed {
-            let weights = if module.kind.has_weights() { Some(describe_weights(&Weights::open(&module.folder)?)) } else { None };
+            let weights = if module.kind.has_weights() {
+                Some(describe_weights(&Weights::open(&module.folder)?))
+            } else {
+                None
+            };
             let folder = module.folder.strip_prefix(&self.path).unwrap_or(&module.folder).to_owned();
-            modules.push(ModuleDescription { kind: module.kind.name(), folder, details: String::new(), weights });
+            modules.push(ModuleDescription {
+                kind: module.kind.name(),
+                folder,
+                details: String::new(),
+                weights,
+            });
         }
-        let details = self.reader.details().into_iter().chain(self.modules.iter().map(|module| module.details()));
+        let details =
+            self.reader.details().into_iter().chain(self.modules.iter().map(|module| module.details()));
         modules.iter_mut().zip(details).for_each(|(module, details)| module.details = details);
         let prompts = self.prompts();
         Ok(Description {
             path: self.path.clone(),
             modules,
-            parameters: self.reader.parameters() + self.modules.iter().map(|module| module.parameters()).sum::<usize>(),
+            parameters: self.reader.parameters()
+                + self.modules.iter().map(|module| module.parameters()).sum::<usize>(),
             embedding_dimension: self.embedding_dimension(),
             truncate_dim: self.settings.truncate_dim,
             max_seq_length: self.max_seq_length(),
@@ -101,14 +112,24 @@ impl Reader {
                 let shape = &transformer.encoder.shape;
                 let encoder = format!(
                     "{}, {} layers, width {}, {} heads, feed-forward {}, {:?}, {} positions, vocabulary {}",
-                    transformer.model_type, shape.layers, shape.width, shape.attention.heads, shape.feed_forward,
-                    shape.activation, shape.positions, shape.vocabulary
+                    transformer.model_type,
+                    shape.layers,
+                    shape.width,
+                    shape.attention.heads,
+                    shape.feed_forward,
+                    shape.activation,
+                    shape.positions,
+                    shape.vocabulary
                 );
                 let prompt = if pooling.include_prompt { "" } else { ", without the prompt" };
                 vec![encoder, format!("{}{prompt}", pooling.mode_names().join(" + "))]
             }
             Self::Static(embedding) => {
-                vec![format!("a table of {} rows of width {}", embedding.table.rows(), embedding.table.width())]
+                vec![format!(
+                    "a table of {} rows of width {}",
+                    embedding.table.rows(),
+                    embedding.table.width()
+                )]
             }
         }
     }

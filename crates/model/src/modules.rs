@@ -34,7 +34,7 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Transformer => "Transformer",
             Self::Pooling => "Pooling",
@@ -46,7 +46,7 @@ impl Kind {
     }
 
     /// Whether its folder holds tensors.
-    pub fn has_weights(self) -> bool {
+    pub(crate) fn has_weights(self) -> bool {
         !matches!(self, Self::Pooling | Self::Normalize)
     }
 }
@@ -94,7 +94,10 @@ pub(crate) fn parse(path: &Path, bytes: &[u8]) -> Result<Vec<Module>> {
             other => other.to_string(),
         };
         if modules.iter().any(|module| module.name == name) {
-            return Err(Error::invalid(path, format!("two modules have the name \"{name}\"; give each its own")));
+            return Err(Error::invalid(
+                path,
+                format!("two modules have the name \"{name}\"; give each its own"),
+            ));
         }
         let folder = directory.join(inside(path, &entry.path)?);
         modules.push(Module { kind: kind(path, &entry.class)?, name, folder });
@@ -105,10 +108,17 @@ pub(crate) fn parse(path: &Path, bytes: &[u8]) -> Result<Vec<Module>> {
 
 /// The class path of a module of sentence-transformers, whatever release wrote it, as a kind.
 fn kind(path: &Path, class: &str) -> Result<Kind> {
-    let unsupported = |message: String| Error::UnsupportedModule { path: path.to_owned(), module: class.to_owned(), message };
+    let unsupported = |message: String| Error::UnsupportedModule {
+        path: path.to_owned(),
+        module: class.to_owned(),
+        message,
+    };
     let supported = || KINDS.map(Kind::name).join(", ");
     let Some(inner) = class.strip_prefix("sentence_transformers.") else {
-        return Err(unsupported(format!("it is code of the model's own, which sentir does not run; supported are {}", supported())));
+        return Err(unsupported(format!(
+            "it is code of the model's own, which sentir does not run; supported are {}",
+            supported()
+        )));
     };
     let last = inner.rsplit('.').next().unwrap_or(inner);
     let kind = KINDS.into_iter().find(|kind| kind.name() == last);
@@ -121,7 +131,10 @@ fn inside<'a>(file: &Path, path: &'a str) -> Result<&'a Path> {
         || path.as_bytes().get(1) == Some(&b':')
         || Path::new(path).components().any(|part| !matches!(part, Component::Normal(_) | Component::CurDir));
     if outside {
-        let message = format!("the module path \"{}\" leaves the model directory; it must be relative, without \"..\"", path.escape_debug());
+        let message = format!(
+            "the module path \"{}\" leaves the model directory; it must be relative, without \"..\"",
+            path.escape_debug()
+        );
         return Err(Error::invalid(file, message));
     }
     Ok(Path::new(path))
@@ -135,12 +148,17 @@ fn check_order(path: &Path, modules: &[Module]) -> Result<()> {
         [Kind::StaticEmbedding, rest @ ..] | [Kind::Transformer, Kind::Pooling, rest @ ..] => rest,
         _ => {
             let found = kinds.iter().map(|kind| kind.name()).collect::<Vec<_>>().join(", ");
-            let message = format!("the modules {found} give no vectors: Transformer and Pooling, or StaticEmbedding, must come first");
+            let message = format!(
+                "the modules {found} give no vectors: Transformer and Pooling, or StaticEmbedding, must come first"
+            );
             return Err(Error::invalid(path, message));
         }
     };
     match rest.iter().find(|kind| matches!(kind, Kind::Transformer | Kind::Pooling | Kind::StaticEmbedding)) {
-        Some(kind) => Err(Error::invalid(path, format!("{} cannot follow after the texts have become vectors", kind.name()))),
+        Some(kind) => Err(Error::invalid(
+            path,
+            format!("{} cannot follow after the texts have become vectors", kind.name()),
+        )),
         None => Ok(()),
     }
 }
@@ -155,17 +173,19 @@ pub(crate) enum RowModule {
 
 impl RowModule {
     /// Loads one; `width` is that of the vectors it gets.
-    pub fn load(module: &Module, width: usize, backend: &dyn Backend) -> Result<Self> {
+    pub(crate) fn load(module: &Module, width: usize, backend: &dyn Backend) -> Result<Self> {
         match module.kind {
             Kind::Dense => Dense::load(&module.folder, width, backend).map(Self::Dense),
             Kind::LayerNorm => layer_norm::load(&module.folder, width, backend).map(Self::LayerNorm),
-            Kind::Normalize => expect_sentence_embedding(&module.folder.join("config.json")).map(|()| Self::Normalize),
+            Kind::Normalize => {
+                expect_sentence_embedding(&module.folder.join("config.json")).map(|()| Self::Normalize)
+            }
             kind => unreachable!("check_order lets no {kind:?} come here"),
         }
     }
 
     /// Width of the vectors it gives, for vectors of the given width.
-    pub fn width(&self, input: usize) -> usize {
+    pub(crate) fn width(&self, input: usize) -> usize {
         match self {
             Self::Dense(dense) => dense.outputs(),
             Self::LayerNorm(_) | Self::Normalize => input,
@@ -173,7 +193,7 @@ impl RowModule {
     }
 
     /// Number of its parameters.
-    pub fn parameters(&self) -> usize {
+    pub(crate) fn parameters(&self) -> usize {
         match self {
             Self::Dense(dense) => dense.parameters(),
             Self::LayerNorm(norm) => 2 * norm.scale.width(),
@@ -182,7 +202,7 @@ impl RowModule {
     }
 
     /// Its settings, for people.
-    pub fn details(&self) -> String {
+    pub(crate) fn details(&self) -> String {
         match self {
             Self::Dense(dense) => dense.details(),
             Self::LayerNorm(norm) => format!("{} components", norm.scale.width()),
@@ -191,7 +211,7 @@ impl RowModule {
     }
 
     /// `x` is `[texts, width]`.
-    pub fn forward(&self, pass: &mut Pass<'_>, x: Tensor) -> Tensor {
+    pub(crate) fn forward(&self, pass: &mut Pass<'_>, x: Tensor) -> Tensor {
         match self {
             Self::Dense(dense) => dense.forward(pass, x),
             Self::LayerNorm(norm) => ops::layer_norm(pass, x, None, norm),
@@ -210,9 +230,13 @@ struct Names {
 /// Refuses a module whose config.json, if any, has it work on something else than sentence vectors.
 fn expect_sentence_embedding(config: &Path) -> Result<()> {
     let names: Names = json::read_optional(config)?.unwrap_or_default();
-    for (key, name) in [("module_input_name", names.module_input_name), ("module_output_name", names.module_output_name)] {
+    for (key, name) in
+        [("module_input_name", names.module_input_name), ("module_output_name", names.module_output_name)]
+    {
         if let Some(name) = name.filter(|name| name != "sentence_embedding") {
-            let message = format!("\"{key}\" is \"{name}\": only modules that work on \"sentence_embedding\" are supported");
+            let message = format!(
+                "\"{key}\" is \"{name}\": only modules that work on \"sentence_embedding\" are supported"
+            );
             return Err(Error::invalid(config, message));
         }
     }
@@ -229,7 +253,9 @@ mod tests {
     }
 
     fn entry(name: &str, class: &str, path: &str) -> String {
-        format!(r#"{{"idx": 0, "name": "{name}", "path": "{path}", "type": "sentence_transformers.{class}"}}"#)
+        format!(
+            r#"{{"idx": 0, "name": "{name}", "path": "{path}", "type": "sentence_transformers.{class}"}}"#
+        )
     }
 
     #[test]
@@ -254,18 +280,36 @@ mod tests {
             (format!("[{transformer},\n {{]"), "line 2, column"),
             (format!("[{transformer}]"), "give no vectors"),
             (format!("[{pooling}, {transformer}]"), "give no vectors"),
-            (format!("[{transformer}, {pooling}, {}]", entry("1", "models.Normalize", "")), "two modules have the name \"1\""),
-            (format!("[{transformer}, {pooling}, {}]", entry("2", "models.Pooling", "")), "Pooling cannot follow"),
-            (format!("[{transformer}, {pooling}, {}]", entry("2", "models.CNN", "")), "\"sentence_transformers.models.CNN\" is not supported"),
-            (r#"[{"name": "0", "path": "", "type": "os.system"}]"#.to_owned(), "\"os.system\" is not supported: it is code of the model's own"),
-            (format!("[{}]", entry("0", "models.Transformer", "../elsewhere")), "\"../elsewhere\" leaves the model directory"),
+            (
+                format!("[{transformer}, {pooling}, {}]", entry("1", "models.Normalize", "")),
+                "two modules have the name \"1\"",
+            ),
+            (
+                format!("[{transformer}, {pooling}, {}]", entry("2", "models.Pooling", "")),
+                "Pooling cannot follow",
+            ),
+            (
+                format!("[{transformer}, {pooling}, {}]", entry("2", "models.CNN", "")),
+                "\"sentence_transformers.models.CNN\" is not supported",
+            ),
+            (
+                r#"[{"name": "0", "path": "", "type": "os.system"}]"#.to_owned(),
+                "\"os.system\" is not supported: it is code of the model's own",
+            ),
+            (
+                format!("[{}]", entry("0", "models.Transformer", "../elsewhere")),
+                "\"../elsewhere\" leaves the model directory",
+            ),
             (format!("[{}]", entry("0", "models.Transformer", "/etc")), "leaves"),
             (format!("[{}]", entry("0", "models.Transformer", r"C:\\model")), "leaves"),
             (format!("[{}]", entry("0", "models.Transformer", r"..\\model")), "leaves"),
             (format!("[{}]", entry("0", "models.Transformer", r"a\u0000b")), "leaves"),
         ] {
             let message = kinds(&list).err().unwrap_or_else(|| panic!("{list} was accepted")).to_string();
-            assert!(message.starts_with("model/modules.json: ") && message.contains(part), "{list}\n{message}");
+            assert!(
+                message.starts_with("model/modules.json: ") && message.contains(part),
+                "{list}\n{message}"
+            );
         }
     }
 }

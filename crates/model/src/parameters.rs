@@ -62,7 +62,13 @@ pub(crate) fn linear(
 }
 
 /// The layer normalization `name`. Checkpoints from before 2019 call its parameters `gamma` and `beta`, as TensorFlow did.
-pub(crate) fn norm(weights: &Weights, name: &str, width: usize, epsilon: f64, backend: &dyn Backend) -> Result<Norm> {
+pub(crate) fn norm(
+    weights: &Weights,
+    name: &str,
+    width: usize,
+    epsilon: f64,
+    backend: &dyn Backend,
+) -> Result<Norm> {
     let get = |new: &str, old: &str| -> Result<_> {
         let (new, old) = (format!("{name}.{new}"), format!("{name}.{old}"));
         let found = if !weights.contains(&new) && weights.contains(&old) { old } else { new };

@@ -42,7 +42,10 @@ impl Prompts {
         let mut prompts = Self::default();
         prompts.by_name.extend(stored.into_iter().map(|(name, prompt)| (name, prompt.unwrap_or_default())));
         if let Some(name) = default.as_ref().filter(|&name| !prompts.by_name.contains_key(name)) {
-            return Err(format!("default_prompt_name \"{name}\" is not among the prompts: {}", prompts.names()));
+            return Err(format!(
+                "default_prompt_name \"{name}\" is not among the prompts: {}",
+                prompts.names()
+            ));
         }
         prompts.default = default;
         Ok(prompts)
@@ -63,7 +66,12 @@ impl Prompts {
     ///
     /// # Errors
     /// [`Error::Argument`] if there is no prompt `prompt_name`.
-    pub fn resolve<'a>(&'a self, prompt: Option<&'a str>, prompt_name: Option<&str>, task: Task) -> Result<&'a str> {
+    pub fn resolve<'a>(
+        &'a self,
+        prompt: Option<&'a str>,
+        prompt_name: Option<&str>,
+        task: Task,
+    ) -> Result<&'a str> {
         if let Some(prompt) = prompt {
             return Ok(prompt);
         }
@@ -90,7 +98,8 @@ mod tests {
 
     #[test]
     fn the_more_special_wins() {
-        let stored = [("query", "q: "), ("passage", "p: ")].map(|(name, prompt)| (name.to_owned(), Some(prompt.to_owned())));
+        let stored = [("query", "q: "), ("passage", "p: ")]
+            .map(|(name, prompt)| (name.to_owned(), Some(prompt.to_owned())));
         let prompts = Prompts::new(stored.into(), Some("passage".to_owned())).unwrap();
         let resolve = |prompt, name, task| prompts.resolve(prompt, name, task).map(str::to_owned);
         assert_eq!(resolve(None, None, Task::Any).unwrap(), "p: ");
@@ -99,7 +108,10 @@ mod tests {
         assert_eq!(resolve(None, Some("passage"), Task::Query).unwrap(), "p: ");
         assert_eq!(resolve(Some("x"), Some("nonsense"), Task::Query).unwrap(), "x");
         let error = resolve(None, Some("nonsense"), Task::Any).unwrap_err().to_string();
-        assert_eq!(error, "the model has no prompt \"nonsense\"; it has \"document\", \"passage\", \"query\"");
+        assert_eq!(
+            error,
+            "the model has no prompt \"nonsense\"; it has \"document\", \"passage\", \"query\""
+        );
         assert!(Prompts::new(BTreeMap::new(), Some("x".to_owned())).is_err());
     }
 }

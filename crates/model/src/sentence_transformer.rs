@@ -35,13 +35,12 @@ pub struct SentenceTransformer {
 /// What makes one vector out of the tokens of a text.
 #[derive(Debug)]
 pub(crate) enum Reader {
-    /// Boxed because it is much the larger.
     Transformer(Box<Transformer>, Pooling),
-    Static(StaticEmbedding),
+    Static(Box<StaticEmbedding>),
 }
 
 impl Reader {
-    pub fn tokenizer(&self) -> &Tokenizer {
+    pub(crate) fn tokenizer(&self) -> &Tokenizer {
         match self {
             Self::Transformer(transformer, _) => &transformer.tokenizer,
             Self::Static(embedding) => &embedding.tokenizer,
@@ -49,7 +48,7 @@ impl Reader {
     }
 
     /// Width of the vectors before the modules that follow.
-    pub fn width(&self) -> usize {
+    pub(crate) fn width(&self) -> usize {
         match self {
             Self::Transformer(transformer, pooling) => transformer.encoder.shape.width * pooling.modes.len(),
             Self::Static(embedding) => embedding.table.width(),
@@ -57,7 +56,7 @@ impl Reader {
     }
 
     /// Number of tokens that have an embedding.
-    pub fn vocabulary(&self) -> usize {
+    pub(crate) fn vocabulary(&self) -> usize {
         match self {
             Self::Transformer(transformer, _) => transformer.encoder.shape.vocabulary,
             Self::Static(embedding) => embedding.table.rows(),
@@ -113,11 +112,17 @@ impl SentenceTransformer {
                 } else {
                     notices.push("there is no modules.json: the directory is taken for a transformer with mean pooling".to_owned());
                 }
-                let transformer = Transformer::load(directory, false, options.max_seq_length, &*backend, &mut notices)?;
+                let transformer =
+                    Transformer::load(directory, false, options.max_seq_length, &*backend, &mut notices)?;
                 let mode = if transformer.causal { PoolingMode::LastToken } else { PoolingMode::Mean };
                 let listed = [Kind::Transformer, Kind::Pooling];
-                let listed = listed.map(|kind| Module { kind, name: String::new(), folder: directory.to_owned() });
-                (Reader::Transformer(Box::new(transformer), Pooling::only(mode)), listed.into(), Settings::default())
+                let listed =
+                    listed.map(|kind| Module { kind, name: String::new(), folder: directory.to_owned() });
+                (
+                    Reader::Transformer(Box::new(transformer), Pooling::only(mode)),
+                    listed.into(),
+                    Settings::default(),
+                )
             }
         };
 
@@ -129,7 +134,16 @@ impl SentenceTransformer {
             dimension = module.width(dimension);
             modules.push(module);
         }
-        Ok(Self { path: directory.to_owned(), backend, listed, reader, modules, settings, dimension, notices })
+        Ok(Self {
+            path: directory.to_owned(),
+            backend,
+            listed,
+            reader,
+            modules,
+            settings,
+            dimension,
+            notices,
+        })
     }
 
     /// The directory that the model was loaded from.
@@ -191,7 +205,7 @@ fn load_reader(
             let message = "max_seq_length: a static model reads all tokens of a text; it cannot be limited";
             return Err(Error::Argument(message.to_owned()));
         }
-        return StaticEmbedding::load(&listed[0].folder).map(Reader::Static);
+        return Ok(Reader::Static(Box::new(StaticEmbedding::load(&listed[0].folder)?)));
     }
     let transformer = Transformer::load(&listed[0].folder, true, max_seq_length, backend, notices)?;
     let pooling = Pooling::load(&listed[1].folder, transformer.encoder.shape.width)?;

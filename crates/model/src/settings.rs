@@ -40,30 +40,31 @@ pub(crate) struct File {
 
 impl File {
     /// Reads the file of a model directory; all defaults if there is none.
-    pub fn read(directory: &Path) -> Result<Self> {
+    pub(crate) fn read(directory: &Path) -> Result<Self> {
         Ok(json::read_optional(&directory.join(NAME))?.unwrap_or_default())
     }
 
     /// Another kind of model than the one of this crate, if it is one: `CrossEncoder`, `SparseEncoder`.
-    pub fn other_model_type(&self) -> Option<&str> {
+    pub(crate) fn other_model_type(&self) -> Option<&str> {
         self.model_type.as_deref().filter(|&kind| kind != "SentenceTransformer")
     }
 
     /// Checks the settings. What is unusual is added to `notices`.
-    pub fn settings(self, directory: &Path, notices: &mut Vec<String>) -> Result<Settings> {
+    pub(crate) fn settings(self, directory: &Path, notices: &mut Vec<String>) -> Result<Settings> {
         let path = directory.join(NAME);
-        if let Some(release) = self.version.get("sentence_transformers").and_then(Value::as_str) {
-            if newer(release) {
-                let (major, minor) = RELEASE;
-                notices.push(format!(
-                    "the model was written by sentence-transformers {release}; what came after {major}.{minor} is not known here"
-                ));
-            }
+        let release = self.version.get("sentence_transformers").and_then(Value::as_str);
+        if let Some(release) = release.filter(|release| newer(release)) {
+            let (major, minor) = RELEASE;
+            notices.push(format!(
+                "the model was written by sentence-transformers {release}; what came after {major}.{minor} is not known here"
+            ));
         }
         let similarity = match self.similarity_fn_name.as_deref() {
             None => Similarity::default(),
             Some(name) => name.parse().unwrap_or_else(|_| {
-                notices.push(format!("the stored similarity function \"{name}\" is not one for sentence vectors; using cosine"));
+                notices.push(format!(
+                    "the stored similarity function \"{name}\" is not one for sentence vectors; using cosine"
+                ));
                 Similarity::default()
             }),
         };
@@ -90,7 +91,14 @@ mod tests {
 
     #[test]
     fn releases_are_compared_by_number() {
-        for (release, expected) in [("2.2.2", false), ("6.2.0", false), ("6.2.9", false), ("6.10.0", true), ("10.0", true), ("dev", false)] {
+        for (release, expected) in [
+            ("2.2.2", false),
+            ("6.2.0", false),
+            ("6.2.9", false),
+            ("6.10.0", true),
+            ("10.0", true),
+            ("dev", false),
+        ] {
             assert_eq!(newer(release), expected, "{release}");
         }
     }

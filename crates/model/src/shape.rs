@@ -5,7 +5,7 @@ use sentir_compute::ops::AttentionShape;
 
 /// The shape of a transformer encoder that normalizes after each branch and has learned positions.
 #[derive(Debug, Clone, PartialEq)]
-pub struct EncoderShape {
+pub(crate) struct EncoderShape {
     /// Number of rows of the token-embedding table.
     pub vocabulary: usize,
     /// Width of a hidden state.
@@ -30,7 +30,7 @@ pub struct EncoderShape {
 
 /// How the tokens of a sentence get their rows of the position table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Counting {
+pub(crate) enum Counting {
     /// 0, 1, 2, …
     FromZero,
     /// `padding + 1`, `padding + 2`, … for all tokens but the padding token, which gets `padding` wherever it stands and is
@@ -43,7 +43,7 @@ pub enum Counting {
 
 impl EncoderShape {
     /// The most tokens that a sentence can have: for RoBERTa's 514 positions, 512.
-    pub fn usable_positions(&self) -> usize {
+    pub(crate) fn usable_positions(&self) -> usize {
         match self.counting {
             Counting::FromZero => self.positions,
             Counting::AfterPadding { padding } => self.positions.saturating_sub(padding as usize + 1),
@@ -51,7 +51,7 @@ impl EncoderShape {
     }
 
     /// Number of trainable numbers.
-    pub fn parameters(&self) -> usize {
+    pub(crate) fn parameters(&self) -> usize {
         let (d, f) = (self.width, self.feed_forward);
         let embeddings = (self.vocabulary + self.positions + self.token_types) * d + 2 * d;
         let layer = 4 * (d * d + d) + 2 * d * f + f + d + 4 * d;

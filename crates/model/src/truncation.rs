@@ -35,9 +35,13 @@ impl FromStr for Truncation {
     type Err = Error;
 
     fn from_str(name: &str) -> Result<Self, Error> {
-        Self::ALL.iter().find(|(_, known)| *known == name).map(|(truncation, _)| *truncation).ok_or_else(|| {
-            Error::Argument(format!("truncation \"{name}\" is not known; known are truncate, error, chunk-mean"))
-        })
+        Self::ALL.iter().find(|(_, known)| *known == name).map(|(truncation, _)| *truncation).ok_or_else(
+            || {
+                Error::Argument(format!(
+                    "truncation \"{name}\" is not known; known are truncate, error, chunk-mean"
+                ))
+            },
+        )
     }
 }
 

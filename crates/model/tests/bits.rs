@@ -12,7 +12,13 @@ fn pool(threads: usize) -> rayon::ThreadPool {
 }
 
 /// The vector of `text` among 63 others, as bits.
-fn among(model: &SentenceTransformer, text: &str, others: &[String], position: usize, batch_tokens: usize) -> Vec<u32> {
+fn among(
+    model: &SentenceTransformer,
+    text: &str,
+    others: &[String],
+    position: usize,
+    batch_tokens: usize,
+) -> Vec<u32> {
     let mut texts: Vec<&str> = others.iter().map(String::as_str).collect();
     texts.insert(position, text);
     let options = EncodeOptions { batch_tokens, ..EncodeOptions::default() };
@@ -42,7 +48,9 @@ static TINY: LazyLock<Vec<SentenceTransformer>> = LazyLock::new(|| {
         "roberta: weightedmean+max+cls, normalize, 6.2.0",
         "xlm-roberta: mean_sqrt_len_tokens, dense-tanh, 2.7.0",
     ];
-    let load = |name: &str| SentenceTransformer::load(common::assemble(&common::case(name)).path().to_str().unwrap()).unwrap();
+    let load = |name: &str| {
+        SentenceTransformer::load(common::assemble(&common::case(name)).path().to_str().unwrap()).unwrap()
+    };
     names.map(load).into()
 });
 
@@ -61,8 +69,11 @@ proptest! {
 fn the_real_model() {
     let Some(path) = common::minilm("the_real_model (same bits)") else { return };
     let model = SentenceTransformer::load(path.to_str().unwrap()).unwrap();
-    let words = ["how", "do", "I", "upload", "a", "video", "without", "losing", "quality", "in", "the", "evening"];
-    let sentence = |length: usize| (0..length).map(|i| words[(i * 7 + length) % words.len()]).collect::<Vec<_>>().join(" ");
+    let words =
+        ["how", "do", "I", "upload", "a", "video", "without", "losing", "quality", "in", "the", "evening"];
+    let sentence = |length: usize| {
+        (0..length).map(|i| words[(i * 7 + length) % words.len()]).collect::<Vec<_>>().join(" ")
+    };
     let others: Vec<String> = (0..63).map(|i| sentence(1 + i * 5 % 47)).collect();
     for length in [1, 2, 13, 40, 300] {
         check(&model, &sentence(length), &others).unwrap();

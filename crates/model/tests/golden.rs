@@ -43,7 +43,11 @@ fn run(case: &Value) -> Result<f32, String> {
         Some(other) => panic!("unknown task {other}"),
     };
     if model.max_seq_length() != case["max_seq_length"].as_u64().map(|length| length as usize) {
-        return Err(format!("max_seq_length is {:?}, should be {}", model.max_seq_length(), case["max_seq_length"]));
+        return Err(format!(
+            "max_seq_length is {:?}, should be {}",
+            model.max_seq_length(),
+            case["max_seq_length"]
+        ));
     }
     if model.similarity_function().name() != case["expected_similarity_fn"] {
         return Err(format!("the similarity function is {}", model.similarity_function().name()));
@@ -53,7 +57,9 @@ fn run(case: &Value) -> Result<f32, String> {
         let expected = case["expected"].as_array().unwrap();
         assert_eq!(embeddings.len(), expected.len());
         let pairs = embeddings.iter().zip(expected);
-        return Ok(pairs.map(|(rows, expected)| deviation(rows.as_slice(), &numbers(expected))).fold(0.0, f32::max));
+        return Ok(pairs
+            .map(|(rows, expected)| deviation(rows.as_slice(), &numbers(expected)))
+            .fold(0.0, f32::max));
     }
     let encoded = model.encode_task(&texts, task, &options).map_err(|e| e.to_string())?;
     let mut largest = deviation(encoded.embeddings.as_slice(), &numbers(&case["expected"]));
@@ -93,7 +99,8 @@ fn the_reference_backend_has_the_same_vectors() {
         let backend = std::sync::Arc::new(sentir_compute::Reference);
         let options = LoadOptions { backend: Some(backend), ..LoadOptions::default() };
         let texts = common::texts(case);
-        let encode = |model: SentenceTransformer| model.encode(&texts, &EncodeOptions::default()).unwrap().embeddings;
+        let encode =
+            |model: SentenceTransformer| model.encode(&texts, &EncodeOptions::default()).unwrap().embeddings;
         let slow = encode(SentenceTransformer::load_with(path, &options).unwrap());
         let fast = encode(SentenceTransformer::load(path).unwrap());
         let deviation = deviation(fast.as_slice(), slow.as_slice());

@@ -77,7 +77,8 @@ fn the_sts_benchmark() {
         let values = rows.iter().flat_map(|row| vectors.row(row[side]).iter().copied()).collect();
         Rows::new(values, vectors.width()).unwrap()
     };
-    let cosine: Vec<f64> = model.similarity_pairwise(&side(0), &side(1)).unwrap().into_iter().map(f64::from).collect();
+    let cosine: Vec<f64> =
+        model.similarity_pairwise(&side(0), &side(1)).unwrap().into_iter().map(f64::from).collect();
     for (name, value) in [
         ("spearman_cosine", spearman(&scores, &cosine).unwrap()),
         ("pearson_cosine", pearson(&scores, &cosine).unwrap()),
@@ -94,15 +95,21 @@ fn published_values() {
     let Some(path) = common::shared("published_values", "data/published-values/values.json") else { return };
     let model = SentenceTransformer::load(model.to_str().unwrap()).unwrap();
     let published: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
-    let find = |start: &str| published.as_object().unwrap().iter().find(|(key, _)| key.starts_with(start)).unwrap().1;
-    let numbers = |value: &Value| value.as_array().unwrap().iter().map(|x| x.as_f64().unwrap() as f32).collect::<Vec<_>>();
+    let find = |start: &str| {
+        published.as_object().unwrap().iter().find(|(key, _)| key.starts_with(start)).unwrap().1
+    };
+    let numbers = |value: &Value| {
+        value.as_array().unwrap().iter().map(|x| x.as_f64().unwrap() as f32).collect::<Vec<_>>()
+    };
     let (components, sums) = (find("qdrant/fastembed"), find("Anush008/fastembed-rs"));
     let mut texts = vec![components["input"].as_str().unwrap().to_owned()];
     texts.extend(sums["inputs"].as_array().unwrap().iter().map(|text| text.as_str().unwrap().to_owned()));
     let vectors = encode(&model, &texts);
 
     // The tolerances are those of the tests that published the values.
-    for (x, expected) in vectors.row(0).iter().zip(numbers(&components["sentence-transformers/all-MiniLM-L6-v2"])) {
+    for (x, expected) in
+        vectors.row(0).iter().zip(numbers(&components["sentence-transformers/all-MiniLM-L6-v2"]))
+    {
         assert!((x - expected).abs() <= 1e-3, "{x}, published {expected}");
     }
     for (vector, expected) in vectors.iter().skip(1).zip(numbers(&sums["AllMiniLML6V2"])) {
@@ -133,10 +140,18 @@ fn search_in_a_real_knowledge_base() {
             largest = largest.max(difference);
             // Ties aside: another row at this rank must have the score that is expected here, to rounding.
             if hit.index != index {
-                assert!(difference <= 1e-6, "query {query}, rank {rank}: row {} ({}), should be {index} ({score})", hit.index, hit.score);
+                assert!(
+                    difference <= 1e-6,
+                    "query {query}, rank {rank}: row {} ({}), should be {index} ({score})",
+                    hit.index,
+                    hit.score
+                );
                 swapped += 1;
             }
         }
     }
-    println!("{} queries, largest difference of a score {largest:e}, {swapped} ranks with another row of the same score", found.len());
+    println!(
+        "{} queries, largest difference of a score {largest:e}, {swapped} ranks with another row of the same score",
+        found.len()
+    );
 }

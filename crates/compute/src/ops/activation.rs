@@ -22,7 +22,13 @@ pub(crate) fn naive(x: f64, activation: Activation) -> f64 {
             x / 2.0 * (1.0 + inner.tanh())
         }
         // `f64::max` would turn NaN into zero.
-        Activation::Relu => if x < 0.0 { 0.0 } else { x },
+        Activation::Relu => {
+            if x < 0.0 {
+                0.0
+            } else {
+                x
+            }
+        }
         Activation::Silu => x / (1.0 + (-x).exp()),
         Activation::Tanh => x.tanh(),
         Activation::Sigmoid => 1.0 / (1.0 + (-x).exp()),
@@ -95,7 +101,10 @@ mod tests {
             let case = &golden()["activation"];
             for (x, expected) in numbers(&case["x"]).into_iter().zip(numbers(&case[name])) {
                 let y = naive(x, activation);
-                assert!((y - expected).abs() <= 1e-12 * expected.abs().max(1.0), "{name}({x}) = {y}, PyTorch: {expected}");
+                assert!(
+                    (y - expected).abs() <= 1e-12 * expected.abs().max(1.0),
+                    "{name}({x}) = {y}, PyTorch: {expected}"
+                );
             }
         }
     }

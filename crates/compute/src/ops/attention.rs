@@ -24,7 +24,9 @@ pub fn attention(pass: &mut Pass<'_>, qkv: &Tensor, offsets: &[usize], shape: At
 /// The formula, token by token.
 pub(crate) fn naive(qkv: &[f64], offsets: &[usize], shape: AttentionShape, out: &mut [f64]) {
     let (width, dim) = (shape.width(), shape.head_dim);
-    for (sentence, head) in offsets.windows(2).flat_map(|s| (0..shape.heads).map(move |head| (s[0]..s[1], head))) {
+    for (sentence, head) in
+        offsets.windows(2).flat_map(|s| (0..shape.heads).map(move |head| (s[0]..s[1], head)))
+    {
         let part = |token: usize, third: usize| &qkv[(token * 3 + third) * width + head * dim..][..dim];
         for query in sentence.clone() {
             let dot = |key: usize| part(query, 0).iter().zip(part(key, 1)).map(|(q, k)| q * k).sum::<f64>();
@@ -33,7 +35,8 @@ pub(crate) fn naive(qkv: &[f64], offsets: &[usize], shape: AttentionShape, out: 
             let exponentials: Vec<f64> = scores.iter().map(|score| (score - largest).exp()).collect();
             let sum: f64 = exponentials.iter().sum();
             for j in 0..dim {
-                let weighted = sentence.clone().zip(&exponentials).map(|(token, e)| e / sum * part(token, 2)[j]);
+                let weighted =
+                    sentence.clone().zip(&exponentials).map(|(token, e)| e / sum * part(token, 2)[j]);
                 out[query * width + head * dim + j] = weighted.sum();
             }
         }

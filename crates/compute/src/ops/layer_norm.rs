@@ -20,7 +20,11 @@ pub struct Norm {
 pub fn layer_norm(pass: &mut Pass<'_>, mut x: Tensor, residual: Option<&Tensor>, norm: &Norm) -> Tensor {
     assert_eq!(x.width(), norm.scale.width(), "the norm is for another width");
     if let Some(residual) = residual {
-        assert_eq!((residual.rows(), residual.width()), (x.rows(), x.width()), "the residual has another shape");
+        assert_eq!(
+            (residual.rows(), residual.width()),
+            (x.rows(), x.width()),
+            "the residual has another shape"
+        );
     }
     pass.backend().layer_norm(&mut x, residual, &norm.scale, &norm.shift, norm.epsilon);
     x
@@ -46,9 +50,16 @@ mod tests {
     use super::*;
     use crate::ops::testing::{assert_close, backends, golden, narrow, numbers, random, widen};
 
-    fn run(backend: &dyn crate::Backend, x: &[f32], residual: Option<&[f32]>, scale: &[f32], shift: &[f32]) -> Vec<f32> {
+    fn run(
+        backend: &dyn crate::Backend,
+        x: &[f32],
+        residual: Option<&[f32]>,
+        scale: &[f32],
+        shift: &[f32],
+    ) -> Vec<f32> {
         let width = scale.len();
-        let norm = Norm { scale: backend.upload(scale, width), shift: backend.upload(shift, width), epsilon: 1e-5 };
+        let norm =
+            Norm { scale: backend.upload(scale, width), shift: backend.upload(shift, width), epsilon: 1e-5 };
         let residual = residual.map(|residual| backend.upload(residual, width));
         let mut pass = Pass::inference(backend);
         let y = layer_norm(&mut pass, backend.upload(x, width), residual.as_ref(), &norm);
@@ -63,7 +74,13 @@ mod tests {
                 let (scale, shift) = (random(width, 3), random(width, 4));
                 for residual in [None, Some(&*residual)] {
                     let mut expected = widen(&x);
-                    naive(&mut expected, residual.map(widen).as_deref(), &widen(&scale), &widen(&shift), 1e-5);
+                    naive(
+                        &mut expected,
+                        residual.map(widen).as_deref(),
+                        &widen(&scale),
+                        &widen(&shift),
+                        1e-5,
+                    );
                     let y = run(backend, &x, residual, &scale, &shift);
                     assert_close(&y, &expected, 5e-6, backend.name());
                 }

@@ -21,7 +21,14 @@ pub fn linear(pass: &mut Pass<'_>, x: &Tensor, layer: &Linear, activation: Activ
 }
 
 /// One sum per output.
-pub(crate) fn naive(x: &[f64], weight: &[f64], inputs: usize, bias: Option<&[f64]>, activation: Activation, out: &mut [f64]) {
+pub(crate) fn naive(
+    x: &[f64],
+    weight: &[f64],
+    inputs: usize,
+    bias: Option<&[f64]>,
+    activation: Activation,
+    out: &mut [f64],
+) {
     let outputs = weight.len() / inputs;
     for (x, out) in x.chunks_exact(inputs).zip(out.chunks_exact_mut(outputs)) {
         for (j, w) in weight.chunks_exact(inputs).enumerate() {
@@ -46,7 +53,14 @@ mod tests {
         Activation::Sigmoid,
     ];
 
-    fn run(backend: &dyn crate::Backend, x: &[f32], w: &[f32], inputs: usize, bias: Option<&[f32]>, a: Activation) -> Vec<f32> {
+    fn run(
+        backend: &dyn crate::Backend,
+        x: &[f32],
+        w: &[f32],
+        inputs: usize,
+        bias: Option<&[f32]>,
+        a: Activation,
+    ) -> Vec<f32> {
         let outputs = w.len() / inputs;
         let bias = bias.map(|bias| backend.upload(bias, outputs));
         let layer = Linear { weight: backend.prepare(w, outputs, inputs), bias };

@@ -35,7 +35,13 @@ pub enum PoolingMode {
 
 /// Pools by each of the modes and puts the vectors side by side. `offsets` has one entry more than there are sentences,
 /// `skip` one a sentence, none larger than the sentence.
-pub fn pool(pass: &mut Pass<'_>, hidden: &Tensor, offsets: &[usize], skip: &[usize], modes: &[PoolingMode]) -> Tensor {
+pub fn pool(
+    pass: &mut Pass<'_>,
+    hidden: &Tensor,
+    offsets: &[usize],
+    skip: &[usize],
+    modes: &[PoolingMode],
+) -> Tensor {
     let sentences = offsets.len() - 1;
     assert_eq!(skip.len(), sentences, "one number of skipped tokens a sentence");
     assert_eq!(offsets.last(), Some(&hidden.rows()), "the last sentence ends with the last token");

@@ -36,7 +36,7 @@ struct Config {
 
 impl Dense {
     /// Loads from the module's folder; `width` is that of the vectors it gets.
-    pub fn load(folder: &Path, width: usize, backend: &dyn Backend) -> Result<Self> {
+    pub(crate) fn load(folder: &Path, width: usize, backend: &dyn Backend) -> Result<Self> {
         let path = folder.join("config.json");
         let config: Config = json::read(&path)?;
         super::expect_sentence_embedding(&path)?;
@@ -68,19 +68,19 @@ impl Dense {
     }
 
     /// Width of the vectors it gives.
-    pub fn outputs(&self) -> usize {
+    pub(crate) fn outputs(&self) -> usize {
         self.linear.weight.outputs()
     }
 
     /// Number of its parameters.
-    pub fn parameters(&self) -> usize {
+    pub(crate) fn parameters(&self) -> usize {
         let matrix = self.linear.weight.inputs() * self.outputs();
         let projection = if matches!(self.residual, Residual::Projected(_)) { matrix } else { 0 };
         matrix + projection + self.linear.bias.as_ref().map_or(0, Tensor::width)
     }
 
     /// Its settings, for people.
-    pub fn details(&self) -> String {
+    pub(crate) fn details(&self) -> String {
         let bias = if self.linear.bias.is_some() { "" } else { ", without bias" };
         let residual = match self.residual {
             Residual::None => "",
@@ -91,7 +91,7 @@ impl Dense {
     }
 
     /// `x` is `[texts, inputs]`; the result is `[texts, outputs]`.
-    pub fn forward(&self, pass: &mut Pass<'_>, x: Tensor) -> Tensor {
+    pub(crate) fn forward(&self, pass: &mut Pass<'_>, x: Tensor) -> Tensor {
         let mut out = ops::linear(pass, &x, &self.linear, self.activation);
         match &self.residual {
             Residual::None => {}

@@ -57,12 +57,12 @@ struct Config {
 
 impl Pooling {
     /// What is used where nothing says how to pool.
-    pub fn only(mode: PoolingMode) -> Self {
+    pub(crate) fn only(mode: PoolingMode) -> Self {
         Self { modes: vec![mode], include_prompt: true }
     }
 
     /// Reads config.json of the module's folder; `width` is that of the hidden states.
-    pub fn load(folder: &Path, width: usize) -> Result<Self> {
+    pub(crate) fn load(folder: &Path, width: usize) -> Result<Self> {
         let path = folder.join("config.json");
         let config: Config = json::read(&path)?;
         if let Some(stored) = config.embedding_dimension.filter(|&stored| stored != width) {
@@ -99,7 +99,7 @@ impl Pooling {
     }
 
     /// The names of the modes, as sentence-transformers has them.
-    pub fn mode_names(&self) -> Vec<&'static str> {
+    pub(crate) fn mode_names(&self) -> Vec<&'static str> {
         let name = |mode| MODES.iter().find(|(known, _)| known == mode).map_or("", |(_, name)| *name);
         self.modes.iter().map(name).collect()
     }

@@ -24,7 +24,7 @@ pub(crate) struct StaticEmbedding {
 
 impl StaticEmbedding {
     /// Loads from the module's folder.
-    pub fn load(folder: &Path) -> Result<Self> {
+    pub(crate) fn load(folder: &Path) -> Result<Self> {
         if !folder.join("tokenizer.json").is_file() {
             return Err(Error::invalid(folder, "there is no tokenizer.json; a StaticEmbedding needs it"));
         }
@@ -47,7 +47,7 @@ impl StaticEmbedding {
     }
 
     /// The means, `[texts, width]`.
-    pub fn forward(&self, pass: &mut Pass<'_>, batch: &PackedBatch) -> Tensor {
+    pub(crate) fn forward(&self, pass: &mut Pass<'_>, batch: &PackedBatch) -> Tensor {
         let rows = ops::embed(pass, &[Lookup { table: &self.table, ids: &batch.ids }]);
         let out = ops::pool(pass, &rows, &batch.offsets, &batch.skip, &[PoolingMode::Mean]);
         pass.free(rows);

@@ -51,7 +51,7 @@ const SETTINGS: [&str; 7] = [
 impl Transformer {
     /// Loads from a folder. `saved` says that sentence-transformers wrote it, so that its own settings count;
     /// `max_seq_length` is what the user asks for. What was adjusted is added to `notices`.
-    pub fn load(
+    pub(crate) fn load(
         folder: &Path,
         saved: bool,
         max_seq_length: Option<usize>,

@@ -217,7 +217,7 @@ impl Model {
     }
 
     fn listing(&self) -> Reply {
-        let siblings: Vec<_> = self.files.iter().map(|(name, content)| {
+        let siblings = self.files.iter().map(|(name, content)| {
             let hash = Self::hash(name, content);
             match (self.described, Self::is_large(name)) {
                 (false, _) => json!({"rfilename": name}),
