@@ -1,7 +1,7 @@
 """Records golden/vectors.json: what sentence-transformers, numpy and scipy make of vectors, for the tests of crates/vectors.
 
 Similarities of ordinary numbers are computed in float64 from inputs that float32 holds exactly: the mathematical truth.
-Where float32 overflows or underflows there is no such truth to reach, and they are computed in float32 (`"float"` says which).
+Where squares overflow or underflow in float32, what it makes of them is recorded beside it (`"float32"`): either is right.
 Quantization is always float32, and exact. JSON has no NaN and no infinity, so they become strings.
 """
 
@@ -47,14 +47,17 @@ PAIRWISE = {"cosine": pairwise_cos_sim, "dot": pairwise_dot_score, "euclidean": 
             "manhattan": pairwise_manhattan_sim}
 
 
-def similarity(name, a, b, dtype=np.float64):
-    assert len(a) <= 25 and len(b) <= 25  # beyond that, cdist no longer subtracts vectors but squares
+def scores(a, b, dtype):
     x, y = torch.from_numpy(a.astype(dtype)), torch.from_numpy(b.astype(dtype))
-    record = {"name": name, "float": np.dtype(dtype).name, "a": listed(a), "b": listed(b),
-              "matrix": {key: listed(function(x, y)) for key, function in MATRIX.items()}}
+    record = {"matrix": {key: listed(function(x, y)) for key, function in MATRIX.items()}}
     if len(a) == len(b):
         record["pairwise"] = {key: listed(function(x, y)) for key, function in PAIRWISE.items()}
     return record
+
+
+def similarity(name, a, b):
+    assert len(a) <= 25 and len(b) <= 25  # beyond that, cdist no longer subtracts vectors but squares
+    return {"name": name, "a": listed(a), "b": listed(b), **scores(a, b, np.float64)}
 
 
 similarities = [similarity(f"{width} dimensions", normal(5, width), normal(5, width)) for width in [1, 7, 8, 9, 384]]
@@ -72,9 +75,9 @@ similarities.append(similarity("tiny", normal(4, 8, scale=1e-12), normal(4, 8, s
 similarities.append(similarity("huge", normal(4, 8, scale=1e15), normal(4, 8, scale=1e15)))
 similarities.append(similarity("huge and tiny", normal(3, 8, scale=1e15), normal(3, 8, scale=1e-12)))
 extreme = np.array([[1e-30] * 4, [3e20] * 4, [-3e20, 3e20, 0, 0], [0] * 4, [1, 2, 3, 4]], f32)
-similarities.append(similarity("squares beyond float32", extreme, extreme, f32))
+similarities.append(similarity("squares beyond float32", extreme, extreme) | {"float32": scores(extreme, extreme, f32)})
 strange = np.array([[np.nan, 1, 2], [np.inf, 1, 2], [-np.inf, 1, 2], [1, 2, 3]], f32)
-similarities.append(similarity("not finite", strange, strange, f32))
+similarities.append(similarity("not finite", strange, strange))
 
 
 def search(name, queries, corpus, similarity="cosine"):

@@ -18,8 +18,10 @@ pub(crate) struct Cli {
 
 const EXAMPLES: &str = "\
 Examples:
-  sentir search --model models/all-MiniLM-L6-v2 --corpus examples/faq.jsonl --column question --show answer
-  sentir encode --model models/all-MiniLM-L6-v2 --input examples/questions.jsonl --column text --output vectors.npy
+  sentir search --model models/all-MiniLM-L6-v2 --corpus examples/faq.jsonl \\
+      --column question --show answer
+  sentir encode --model models/all-MiniLM-L6-v2 --input texts.txt \\
+      --output vectors.npy
   sentir help encode
 
 Exit codes: 0 done, 1 error, 2 wrong arguments, 130 interrupted.";

@@ -34,7 +34,7 @@ impl Format {
     const KNOWN: &str = ".txt, .jsonl, .ndjson, .csv, .tsv or .parquet";
 
     /// The format that the file's extension stands for.
-    fn of(path: &Path) -> Result<Self> {
+    fn of(path: &Path, option: &str) -> Result<Self> {
         let extension = path.extension().map(|extension| extension.to_string_lossy().to_lowercase());
         Ok(match extension.as_deref() {
             Some("txt") => Self::Txt,
@@ -43,12 +43,12 @@ impl Format {
             Some("tsv") => Self::Tsv,
             Some("parquet") => Self::Parquet,
             Some(other) => bail!(
-                "{}: unknown extension \".{other}\"; rename the file to {} or name its format with --input-format",
+                "{}: unknown extension \".{other}\"; rename the file to {} or name its format with {option}",
                 path.display(),
                 Self::KNOWN
             ),
             None => bail!(
-                "{}: no extension tells the format; rename the file to {} or name it with --input-format",
+                "{}: no extension tells the format; rename the file to {} or name it with {option}",
                 path.display(),
                 Self::KNOWN
             ),
@@ -65,6 +65,8 @@ pub(crate) struct Columns<'a> {
     pub(crate) shown: &'a [String],
     /// How the user names the column of the texts, for messages: `--column`.
     pub(crate) option: &'static str,
+    /// How the user names the format, for messages: `--input-format`.
+    pub(crate) format_option: &'static str,
 }
 
 /// What a file holds.
@@ -111,7 +113,7 @@ pub(crate) fn read(path: &Path, format: Option<Format>, columns: Columns<'_>) ->
     }
     let format = match format {
         Some(format) => format,
-        None => Format::of(path)?,
+        None => Format::of(path, columns.format_option)?,
     };
     let name = path.display().to_string();
     match format {
@@ -251,7 +253,7 @@ mod tests {
     use super::*;
 
     fn columns(text: Option<&str>) -> Columns<'_> {
-        Columns { text, shown: &[], option: "--column" }
+        Columns { text, option: "--column", ..Default::default() }
     }
 
     fn error(bytes: &[u8], format: Format, text: Option<&str>) -> String {
@@ -268,10 +270,10 @@ mod tests {
             ("a.tsv", Format::Tsv),
             ("a.parquet", Format::Parquet),
         ] {
-            assert_eq!(Format::of(Path::new(path)).unwrap(), format, "{path}");
+            assert_eq!(Format::of(Path::new(path), "--input-format").unwrap(), format, "{path}");
         }
-        assert!(Format::of(Path::new("a.xlsx")).is_err());
-        assert!(Format::of(Path::new("a")).is_err());
+        assert!(Format::of(Path::new("a.xlsx"), "--input-format").is_err());
+        assert!(Format::of(Path::new("a"), "--input-format").is_err());
     }
 
     #[test]

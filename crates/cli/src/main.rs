@@ -1,9 +1,6 @@
 //! The command `sentir`: arguments, files and messages around the library. What is computed is not here.
 
 #![forbid(unsafe_code)]
-// The binary talks to people; the libraries do not.
-#![allow(clippy::print_stdout, clippy::print_stderr)]
-
 mod arguments;
 mod commands;
 mod input;
@@ -27,8 +24,7 @@ fn main() -> ExitCode {
         // Whoever read our output has seen enough of it.
         Err(error) if error.is::<terminal::Closed>() => ExitCode::SUCCESS,
         Err(error) => {
-            // Two lines at most are needed to read it; it begins in a line of its own after a progress bar.
-            eprintln!("error: {error:#}");
+            terminal::say(format_args!("error: {}", terminal::explanation(&error)));
             if error.is::<interrupt::Interrupted>() {
                 ExitCode::from(interrupt::EXIT_CODE)
             } else {
@@ -40,6 +36,7 @@ fn main() -> ExitCode {
 
 fn run(cli: &Cli) -> Result<()> {
     interrupt::install()?;
+    sentir_kernels::simd::check_isa().map_err(anyhow::Error::msg)?;
     if let Some(threads) = cli.global.threads {
         rayon::ThreadPoolBuilder::new()
             .num_threads(threads.into())

@@ -15,6 +15,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use tempfile::NamedTempFile;
 
 use crate::interrupt;
+use crate::terminal::explanation;
 
 pub(crate) use json::write_lines;
 pub(crate) use table::write_table;
@@ -189,8 +190,9 @@ impl Replacement {
         interrupt::check()?;
         let named = |error: anyhow::Error| {
             anyhow!(
-                "{}: {error:#}; nothing was written (free some space or choose another place)",
-                self.path.display()
+                "{}: {}; nothing was written (free some space or choose another place)",
+                self.path.display(),
+                explanation(&error)
             )
         };
         written.and_then(|()| Ok(self.file.as_file().sync_all()?)).map_err(named)?;

@@ -32,15 +32,32 @@ pub(crate) fn print(write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Res
 /// Says something beside the results, unless told to be quiet.
 pub(crate) fn notice(quiet: bool, message: impl fmt::Display) {
     if !quiet {
-        eprintln!("notice: {message}");
+        say(format_args!("notice: {message}"));
     }
 }
 
 /// Tells somebody at a terminal what to type. Says nothing where the input is a file or a pipe.
 pub(crate) fn invite(quiet: bool, message: &str) {
     if !quiet && io::stdin().is_terminal() {
-        eprintln!("{message}");
+        say(message);
     }
+}
+
+/// A line on standard error. Nobody listening is no reason to stop.
+pub(crate) fn say(message: impl fmt::Display) {
+    let _ = writeln!(io::stderr(), "{message}");
+}
+
+/// An error and what caused it, each said once: many errors already name their cause.
+pub(crate) fn explanation(error: &anyhow::Error) -> String {
+    let mut said = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !said.contains(&cause) {
+            said.push_str(": ");
+            said.push_str(&cause);
+        }
+    }
+    said
 }
 
 /// A text in one line of at most `most` characters, without what would control the terminal.
@@ -100,7 +117,7 @@ impl Progress {
     /// Says that it is done, in a line that stays.
     pub(crate) fn leave(&self, message: impl fmt::Display) {
         if self.wanted {
-            self.bar.suspend(|| eprintln!("{message}"));
+            self.bar.suspend(|| say(message));
         }
     }
 }
@@ -145,6 +162,13 @@ mod tests {
         assert_eq!(line("длинный", 4), "дли…");
         assert_eq!(line("длин", 4), "длин");
         assert_eq!(lines("a\tb\r\nc\x07").collect::<Vec<_>>(), ["a b", "c "]);
+    }
+
+    #[test]
+    fn a_cause_is_said_once() {
+        let error =
+            anyhow::anyhow!("the disk is full").context("x.npy: the disk is full").context("cannot write");
+        assert_eq!(explanation(&error), "cannot write: x.npy: the disk is full");
     }
 
     #[test]

@@ -383,7 +383,7 @@ const MODELS: &[Case] = &[
                     .copy_from_slice(&f32::NAN.to_le_bytes());
             });
         },
-        &["in.txt: line 1", "not finite", "weights"],
+        &["model.safetensors", "layer.1.output.dense.weight", "NaN", "get the file again"],
     ),
     model(
         "infinity in the weights",
@@ -394,7 +394,18 @@ const MODELS: &[Case] = &[
                 }
             });
         },
-        &["in.txt: line 1", "not finite"],
+        &["model.safetensors", "embeddings.LayerNorm.bias", "inf", "get the file again"],
+    ),
+    model(
+        "weights too large to compute with",
+        |d| {
+            edit_tensors(&d.join(WEIGHTS), |tensors| {
+                for four in named(tensors, "layer.1.output.dense.weight").data.chunks_mut(4) {
+                    four.copy_from_slice(&3e38f32.to_le_bytes());
+                }
+            });
+        },
+        &["in.txt: line 1", "not finite", "weights"],
     ),
     model(
         "a token beyond the embeddings",
@@ -430,6 +441,13 @@ const MODELS: &[Case] = &[
         "a pickle that calls the system",
         |d| {
             pickle(d, b"cposix\nsystem\n(S'touch pwned'\ntR.");
+        },
+        &["pytorch_model.bin", "not a PyTorch file"],
+    ),
+    model(
+        "a pickle of today that calls the system",
+        |d| {
+            pickle(d, b"\x80\x02cposix\nsystem\nq\x00X\x0b\x00\x00\x00touch pwnedq\x01\x85q\x02Rq\x03.");
         },
         &["pytorch_model.bin", "posix"],
     ),
@@ -599,7 +617,7 @@ const INPUTS: &[Case] = &[
             bytes.extend([0; 8]);
             write(d.join("c.npy"), bytes);
         },
-        &["int8", "32", "1", "calibration"],
+        &["c.npy: its vectors have 1 components", "32", "--truncate-dim"],
     ),
 ];
 
@@ -643,11 +661,6 @@ const OPTIONS: &[Case] = &[
         "a text that is too long and must not be",
         "encode --model @model --input @in.txt --truncation error --max-seq-length 4 --output @out.npy",
         &["in.txt: line 2", "tokens more than the 4", "shorten it"],
-    ),
-    option(
-        "more tokens than there are positions",
-        "encode --model @model --input @in.txt --max-seq-length 4096 --output @out.npy",
-        &["4096", "48"],
     ),
     option(
         "int8 of one text",

@@ -588,7 +588,7 @@ fn help_and_version() {
                 && help.contains(&format!("sentir {command}")),
             "{help}"
         );
-        assert!(help.lines().all(|line| line.chars().count() <= 130), "{help}");
+        assert!(help.lines().all(|line| line.chars().count() <= 110), "{help}");
     }
 }
 

@@ -49,7 +49,8 @@ const MODULES_LIMIT: u64 = 1 << 20;
 /// As in huggingface_hub: `HF_HOME`, `HF_HUB_CACHE` (`HUGGINGFACE_HUB_CACHE`), `XDG_CACHE_HOME`, `HF_TOKEN`
 /// (`HUGGING_FACE_HUB_TOKEN`), `HF_TOKEN_PATH`, `HF_HUB_DISABLE_IMPLICIT_TOKEN`, `HF_ENDPOINT`, `HF_HUB_OFFLINE`
 /// (`TRANSFORMERS_OFFLINE`); as in sentence-transformers: `SENTENCE_TRANSFORMERS_HOME`; proxies: `HTTPS_PROXY`,
-/// `HTTP_PROXY`, `ALL_PROXY`, `NO_PROXY`, always those of the process. Read at each call.
+/// `HTTP_PROXY`, `ALL_PROXY`, `NO_PROXY`, always those of the process; certificates to trust: `SSL_CERT_FILE`,
+/// `REQUESTS_CA_BUNDLE`. Read at each call.
 #[derive(Clone)]
 pub struct DownloadOptions<'a> {
     /// A branch, a tag or a commit. Default: `main`.

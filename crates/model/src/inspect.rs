@@ -147,7 +147,7 @@ fn describe_weights(weights: &Weights) -> WeightsDescription {
     let (mut bytes, mut tensors) = (0, 0);
     for tensor in weights.tensors() {
         *dtypes.entry(tensor.dtype.to_string()).or_insert(0) += tensor.shape.iter().product::<usize>();
-        bytes += tensor.bytes;
+        bytes += tensor.bytes();
         tensors += 1;
     }
     WeightsDescription { files: weights.files(), bytes, tensors, dtypes }

@@ -185,12 +185,17 @@ impl Tokenizer {
 
     /// Prompt and text as one string: a prompt without a space at its end joins the first word.
     fn encode_joined(&self, prompt: &str, text: &str) -> Result<Vec<u32>> {
-        if prompt.is_empty() { self.encode_plain(text) } else { self.encode_plain(&format!("{prompt}{text}")) }
+        if prompt.is_empty() {
+            self.encode_plain(text)
+        } else {
+            self.encode_plain(&format!("{prompt}{text}"))
+        }
     }
 
     /// How many tokens fit beside the special ones.
     fn room(&self) -> usize {
-        self.max_length.map_or(usize::MAX, |length| length.saturating_sub(self.before.len() + self.after.len()))
+        self.max_length
+            .map_or(usize::MAX, |length| length.saturating_sub(self.before.len() + self.after.len()))
     }
 
     fn surround(&self, prompt: &[u32], ids: &[u32]) -> Vec<u32> {

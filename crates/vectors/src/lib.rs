@@ -1,6 +1,21 @@
 //! Rows of f32 and what one does with them: similarity, exact search, compression, correlation.
 //!
 //! Not here: text, tokenizers and networks. The vectors may come from anywhere.
+//!
+//! ```
+//! use sentir_vectors::top_k::{SearchOptions, search};
+//! use sentir_vectors::{Rows, Similarity, similarity};
+//!
+//! let corpus = Rows::new(vec![1.0, 0.0, 0.0, 2.0, 3.0, 3.0], 2)?;
+//! let query = Rows::new(vec![0.0, 1.0], 2)?;
+//!
+//! let found = search(&query, &corpus, &SearchOptions { top_k: 2, ..SearchOptions::default() })?;
+//! assert_eq!(found[0].iter().map(|hit| hit.index).collect::<Vec<_>>(), [1, 2]);
+//!
+//! let scores = similarity::matrix(&query, &corpus, Similarity::Dot)?;
+//! assert_eq!(scores.row(0), [0.0, 2.0, 3.0]);
+//! # Ok::<(), sentir_vectors::Error>(())
+//! ```
 
 #![forbid(unsafe_code)]
 

@@ -85,7 +85,8 @@ impl Rows {
     /// Scales each row to length one: `x / max(‖x‖₂, 1e-12)`, so zeros stay zeros.
     ///
     /// Source: `torch.nn.functional.normalize` with its defaults, as `normalize_embeddings` of sentence-transformers
-    /// (`util/tensor.py`) calls it. Like there, everything is float32: a row whose squares overflow becomes zeros.
+    /// (`util/tensor.py`) calls it. Lengths beyond 1e19, whose squares overflow float32, are not promised to come out as
+    /// there (as zeros).
     pub fn normalize(&mut self) {
         distance::normalize_rows(&mut self.values, self.width);
     }

@@ -60,7 +60,7 @@ impl FromStr for Similarity {
     }
 }
 
-/// Rows of `a` that one thread compares at a time.
+/// Rows of either side whose distances are computed together.
 const BLOCK: usize = 64;
 
 /// Every vector of `a` against every vector of `b`: `[a.rows, b.rows]`.
@@ -85,11 +85,16 @@ pub fn matrix(a: &Rows, b: &Rows, similarity: Similarity) -> Result<Rows> {
     let (a, b) = (prepared(a, similarity), prepared(b, similarity));
     let (width, columns) = (a.width(), b.rows());
     let mut scores = vec![0.0; a.rows() * columns];
-    scores.par_chunks_mut(BLOCK * columns).zip(a.as_slice().par_chunks(BLOCK * width)).for_each(
-        |(scores, a)| {
-            block(a, b.as_slice(), width, similarity, scores);
-        },
-    );
+    match similarity {
+        // The product divides itself among the threads.
+        Similarity::Cosine | Similarity::Dot => {
+            block(a.as_slice(), b.as_slice(), width, similarity, &mut scores)
+        }
+        Similarity::Euclidean | Similarity::Manhattan => scores
+            .par_chunks_mut(BLOCK.saturating_mul(columns))
+            .zip(a.as_slice().par_chunks(BLOCK.saturating_mul(width)))
+            .for_each(|(scores, a)| block(a, b.as_slice(), width, similarity, scores)),
+    }
     Rows::new(scores, columns)
 }
 
@@ -140,10 +145,13 @@ pub(crate) fn block(a: &[f32], b: &[f32], width: usize, similarity: Similarity, 
         Similarity::Euclidean => |a, b| distance::squared_euclidean(a, b).sqrt(),
         Similarity::Manhattan => distance::manhattan,
     };
-    for (a, scores) in a.chunks_exact(width).zip(scores.chunks_exact_mut(n)) {
-        for (b, score) in b.chunks_exact(width).zip(scores) {
-            // Not a negation: equal vectors score 0, not -0.
-            *score = 0.0 - distance(a, b);
+    // Some rows of `b` at a time, so that they stay in the cache for all of `a`.
+    for (start, b) in (0..n).step_by(BLOCK).zip(b.chunks(BLOCK.saturating_mul(width))) {
+        for (a, scores) in a.chunks_exact(width).zip(scores.chunks_exact_mut(n)) {
+            for (b, score) in b.chunks_exact(width).zip(&mut scores[start..]) {
+                // Not a negation: equal vectors score 0, not -0.
+                *score = 0.0 - distance(a, b);
+            }
         }
     }
 }
@@ -176,6 +184,8 @@ mod tests {
             assert_eq!(matrix(&none, &wide, similarity).unwrap().shape(), [0, 2]);
             assert!(matches!(matrix(&wide, &none, similarity), Err(Error::TooFew { got: 0, .. })));
             assert_eq!(pairwise(&none, &none, similarity), Ok(vec![]));
+            let widest = Rows::empty(usize::MAX);
+            assert_eq!(pairwise(&widest, &widest, similarity), Ok(vec![]));
             assert_eq!(pairwise(&none, &wide, similarity), Err(Error::LengthMismatch { left: 0, right: 2 }));
         }
     }

@@ -74,6 +74,11 @@ fn offer(best: &mut Best, top_k: usize, hit: Ranked) {
     }
 }
 
+/// Lower scores are not among the best; NaN while that cannot be said.
+fn score_to_beat(best: &Best, top_k: usize) -> f32 {
+    if best.len() < top_k { f32::NAN } else { best.peek().map_or(f32::NAN, |worst| worst.0.score) }
+}
+
 /// Queries whose hits are collected at once; bounds the memory of a thread, with the next two.
 const QUERIES: usize = 1024;
 /// Queries of one matrix product.
@@ -88,14 +93,14 @@ const CORPUS_BLOCK: usize = 512;
 /// number (in sentence-transformers it is above). Scores are to the bit those of [`similarity::matrix`], and the result
 /// does not depend on the number of threads.
 ///
-/// Beside the result, each thread needs a few megabytes: the scores are never all in memory.
+/// The scores are never all in memory: beside the result, a thread keeps its share of the hits and a few megabytes.
 ///
 /// # Errors
 /// If the widths differ.
 pub fn search(queries: &Rows, corpus: &Rows, options: &SearchOptions) -> Result<Vec<Vec<Hit>>> {
     similarity::check_widths(queries, corpus)?;
     let queries = similarity::prepared(queries, options.similarity);
-    let found = queries.as_slice().par_chunks(QUERIES * queries.width());
+    let found = queries.as_slice().par_chunks(QUERIES.saturating_mul(queries.width()));
     Ok(found.flat_map_iter(|queries| search_some(queries, corpus, options)).collect())
 }
 
@@ -107,7 +112,7 @@ fn search_some(queries: &[f32], corpus: &Rows, options: &SearchOptions) -> Vec<V
     if top_k == 0 {
         return vec![Vec::new(); count];
     }
-    let blocks = corpus.as_slice().par_chunks(CORPUS_BLOCK * width).enumerate();
+    let blocks = corpus.as_slice().par_chunks(CORPUS_BLOCK.saturating_mul(width)).enumerate();
     let scan = |(mut best, mut unit, mut scores): (Vec<Best>, Vec<f32>, Vec<f32>),
                 (block, vectors): (usize, &[f32])| {
         let mut vectors = vectors;
@@ -118,12 +123,20 @@ fn search_some(queries: &[f32], corpus: &Rows, options: &SearchOptions) -> Vec<V
             vectors = &unit;
         }
         let rows = vectors.len() / width;
-        for (queries, best) in queries.chunks(QUERY_BLOCK * width).zip(best.chunks_mut(QUERY_BLOCK)) {
+        for (queries, best) in
+            queries.chunks(QUERY_BLOCK.saturating_mul(width)).zip(best.chunks_mut(QUERY_BLOCK))
+        {
             scores.resize(best.len() * rows, 0.0);
             similarity::block(queries, vectors, width, similarity, &mut scores);
             for (scores, best) in scores.chunks_exact(rows).zip(best) {
+                let mut worst = score_to_beat(best, top_k);
                 for (row, &score) in scores.iter().enumerate() {
+                    // Nearly always: `offer` would refuse it. (No number is below NaN.)
+                    if score < worst {
+                        continue;
+                    }
                     offer(best, top_k, Ranked(Hit { index: block * CORPUS_BLOCK + row, score }));
+                    worst = score_to_beat(best, top_k);
                 }
             }
         }
@@ -182,6 +195,7 @@ mod tests {
             assert_eq!(found(&two, &two, similarity, 0), [[], []]);
             assert!(found(&none, &two, similarity, 3).is_empty());
         }
+        assert!(found(&Rows::empty(usize::MAX), &Rows::empty(usize::MAX), Similarity::Cosine, 1).is_empty());
         let error = search(&two, &Rows::empty(3), &SearchOptions::default());
         assert_eq!(error, Err(Error::WidthMismatch { left: 2, right: 3 }));
     }

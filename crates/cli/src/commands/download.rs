@@ -4,10 +4,10 @@
 use std::path::PathBuf;
 use std::sync::Mutex;
 
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 use clap::Args;
 use sentir::download::{self, DownloadOptions, Source};
-use serde_json::json;
+use serde::Serialize;
 
 use crate::arguments::Global;
 use crate::interrupt::{self, Interrupted};
@@ -35,8 +35,9 @@ const EXAMPLES: &str = "\
 Example:
   sentir download sentence-transformers/all-MiniLM-L6-v2
 
-Environment: HF_HOME, HF_HUB_CACHE, HF_TOKEN, HF_ENDPOINT and HF_HUB_OFFLINE mean what they mean to the Python libraries.
-A download that was cut goes on where it stopped.";
+Environment: HF_HOME, HF_HUB_CACHE, HF_TOKEN, HF_ENDPOINT and HF_HUB_OFFLINE
+mean what they mean to the Python libraries. A download that was cut goes on
+where it stopped.";
 
 /// Downloads what is missing.
 pub(crate) fn run(arguments: &Arguments, global: &Global) -> Result<()> {
@@ -63,16 +64,27 @@ pub(crate) fn run(arguments: &Arguments, global: &Global) -> Result<()> {
     };
     terminal::print(|out| {
         if arguments.json {
-            let path = found.path.display().to_string();
-            writeln!(
-                out,
-                "{}",
-                json!({ "path": path, "source": source, "id": found.id, "commit": found.commit })
-            )
+            let line = Found {
+                path: found.path.display().to_string(),
+                source,
+                id: found.id.as_deref(),
+                commit: found.commit.as_deref(),
+            };
+            serde_json::to_writer(&mut *out, &line)?;
+            writeln!(out)
         } else {
             writeln!(out, "{}", found.path.display())
         }
     })
+}
+
+/// What was found, for scripts.
+#[derive(Serialize)]
+struct Found<'a> {
+    path: String,
+    source: &'static str,
+    id: Option<&'a str>,
+    commit: Option<&'a str>,
 }
 
 /// An error of looking for or loading a model; an interrupted download says that it will go on.
@@ -81,6 +93,12 @@ pub(crate) fn explain(error: sentir::Error) -> anyhow::Error {
         sentir::Error::Interrupted => {
             Interrupted("interrupted; what was downloaded is kept and continued next time").into()
         }
+        // The library names the file; here it is known that somebody meant a whole model.
+        sentir::Error::Io { path, source } if source.kind() == std::io::ErrorKind::NotFound => anyhow!(
+            "{}: there is no such file; a model directory must hold it: copy or download the model again, \
+             or check the path",
+            path.display()
+        ),
         other => other.into(),
     }
 }

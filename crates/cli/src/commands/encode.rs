@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use anyhow::{Result, bail};
 use clap::{Args, ValueEnum};
 use sentir::{Embeddings, Precision, Ranges, Rows, Task, TruncationReport, quantize};
+use serde::Serialize;
 
 use crate::arguments::{Global, ModelArguments, PromptArguments, precision};
 use crate::input::{self, Columns, Format, Origin, Texts, npy};
@@ -62,14 +63,18 @@ pub(crate) struct Arguments {
 const EXAMPLES: &str = "\
 Examples:
   sentir encode --model models/all-MiniLM-L6-v2 \"How do I upload a video?\"
-  sentir encode --model models/all-MiniLM-L6-v2 --input examples/faq.jsonl --column question --output vectors.npy
-  cut -c 1-200 README.md | sentir encode --model models/all-MiniLM-L6-v2 --json
+  sentir encode --model models/all-MiniLM-L6-v2 --input examples/faq.jsonl \\
+      --column question --output vectors.npy
+  head -n 3 README.md | sentir encode --model models/all-MiniLM-L6-v2 --json
 
 Files:
   .npy          a matrix, a row per text (float32, int8 or uint8)
-  .safetensors  tensor \"embeddings\"; token embeddings: the rows of all texts, and \"offsets\" where each text begins
-  .parquet      columns index, text, embedding; token embeddings: index, token, embedding, a row per token
-  .jsonl .json  objects with index, text and embedding, or token_embeddings
+  .safetensors  tensor \"embeddings\", a row per text; for token embeddings a row
+                per token, and \"offsets\" where the rows of each text begin
+  .parquet      columns index, text, embedding; for token embeddings a row per
+                token: index, token, embedding
+  .jsonl .json  objects with index, text and embedding (or token_embeddings)
+
 A .tsv file is not quoted: a quotation mark is part of the text.";
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -139,6 +144,7 @@ pub(crate) fn run(arguments: &Arguments, global: &Global) -> Result<()> {
     } else {
         let encoded = encoding.sentences(&model, &texts)?;
         warn_of_few(arguments, encoded.embeddings.rows(), ranges.is_some(), global.quiet);
+        check_width(arguments, &encoded.embeddings, ranges.as_ref())?;
         let embeddings =
             quantize(encoded.embeddings, arguments.precision, ranges.as_ref()).map_err(|error| {
                 let advice = if arguments.precision.needs_ranges() { " (see --calibration)" } else { "" };
@@ -159,7 +165,12 @@ pub(crate) fn run(arguments: &Arguments, global: &Global) -> Result<()> {
 }
 
 fn texts(arguments: &Arguments, quiet: bool) -> Result<Texts> {
-    let columns = Columns { text: arguments.column.as_deref(), shown: &[], option: "--column" };
+    let columns = Columns {
+        text: arguments.column.as_deref(),
+        shown: &[],
+        option: "--column",
+        format_option: "--input-format",
+    };
     if let Some(path) = &arguments.input {
         return input::read(path, arguments.input_format, columns);
     }
@@ -188,6 +199,20 @@ fn ranges(arguments: &Arguments) -> Result<Option<Ranges>> {
     ranges.map(Some).map_err(|error| anyhow::anyhow!("{}: {error}", path.display()))
 }
 
+fn check_width(arguments: &Arguments, embeddings: &Rows, ranges: Option<&Ranges>) -> Result<()> {
+    let (Some(path), Some(ranges)) = (&arguments.calibration, ranges) else { return Ok(()) };
+    let (calibrated, encoded) = (ranges.minimum().len(), embeddings.width());
+    if calibrated != encoded {
+        bail!(
+            "{}: its vectors have {calibrated} components, and those to be stored as {} have {encoded}; \
+             make it with the same model and --truncate-dim",
+            path.display(),
+            arguments.precision
+        );
+    }
+    Ok(())
+}
+
 /// Ranges taken from few vectors will not fit the next ones.
 fn warn_of_few(arguments: &Arguments, rows: usize, calibrated: bool, quiet: bool) {
     const FEW: usize = 100;
@@ -210,14 +235,21 @@ fn values(embeddings: &Embeddings) -> Values<'_> {
     }
 }
 
-/// A line per text: `{"index": 0, "tokens_cut": 17, "max_seq_length": 256}`.
+/// A line of the truncation report.
+#[derive(Serialize)]
+struct ReportLine {
+    index: usize,
+    tokens_cut: usize,
+    max_seq_length: Option<usize>,
+}
+
+/// A line per text: `{"index":0,"tokens_cut":17,"max_seq_length":256}`.
 fn write_report(report: Replacement, truncation: &TruncationReport) -> Result<()> {
     report.write(|out| {
-        for (index, tokens_cut) in truncation.tokens_cut.iter().enumerate() {
-            let line = serde_json::json!({
-                "index": index, "tokens_cut": tokens_cut, "max_seq_length": truncation.max_seq_length,
-            });
-            writeln!(out, "{line}")?;
+        for (index, &tokens_cut) in truncation.tokens_cut.iter().enumerate() {
+            let line = ReportLine { index, tokens_cut, max_seq_length: truncation.max_seq_length };
+            serde_json::to_writer(&mut *out, &line)?;
+            writeln!(out)?;
         }
         Ok(())
     })

@@ -1,12 +1,13 @@
 //! `sentir search`: the texts of a corpus that are nearest to each question.
 
+use std::collections::BTreeMap;
 use std::io::{self, BufRead, IsTerminal, Write};
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use clap::Args;
 use sentir::{Hit, Rows, SearchOptions, SentenceTransformer, Similarity, Task, search};
-use serde_json::{Map, Value, json};
+use serde::Serialize;
 
 use crate::arguments::{Global, ModelArguments, PromptArguments, at_least_one, similarity_function};
 use crate::input::{self, Columns, Format, Origin, Texts};
@@ -29,8 +30,8 @@ pub(crate) struct Arguments {
     /// Format of the corpus, where the extension does not tell
     #[arg(long, value_name = "FORMAT", value_enum)]
     corpus_format: Option<Format>,
-    /// More columns of the corpus to print with each hit
-    #[arg(long, value_name = "NAME", num_args = 1..)]
+    /// More columns of the corpus to print with each hit, separated by commas
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     show: Vec<String>,
     /// File of questions
     #[arg(long, value_name = "FILE")]
@@ -68,23 +69,35 @@ pub(crate) struct Arguments {
 
 const EXAMPLES: &str = "\
 Examples:
-  sentir search --model models/all-MiniLM-L6-v2 --corpus examples/faq.jsonl --column question --show answer \\
-      \"how can I put a clip online\"
-  sentir search --model models/all-MiniLM-L6-v2 --corpus examples/faq.jsonl --column question \\
-      --queries examples/questions.jsonl --query-column text --top-k 3 --json
-  sentir search --model models/all-MiniLM-L6-v2 --corpus examples/faq.jsonl --column question --show answer
+  sentir search --model models/all-MiniLM-L6-v2 --corpus examples/faq.jsonl \\
+      --column question --show answer \"how can I put a clip online\"
+  sentir search --model models/all-MiniLM-L6-v2 --corpus examples/faq.jsonl \\
+      --column question --queries examples/questions.jsonl --query-column text \\
+      --top-k 3 --json
+  sentir search --model models/all-MiniLM-L6-v2 --corpus examples/faq.jsonl \\
+      --column question --show answer
 
-The last one asks for questions until Ctrl-D. Indices count the lines or rows of the files from zero, a header not counted.
-With --show, a hit in JSON has \"show\": {\"answer\": \"...\"} too.";
+The last one asks for questions until Ctrl-D. Indices count the lines or rows
+of the files from zero, a header not counted. With --show, a hit in JSON has
+\"show\": {\"answer\": \"...\"} too.";
 
 /// Encodes the corpus once, then answers.
 pub(crate) fn run(arguments: &Arguments, global: &Global) -> Result<()> {
-    let columns = Columns { text: arguments.column.as_deref(), shown: &arguments.show, option: "--column" };
+    let columns = Columns {
+        text: arguments.column.as_deref(),
+        shown: &arguments.show,
+        option: "--column",
+        format_option: "--corpus-format",
+    };
     let corpus = input::read(&arguments.corpus, arguments.corpus_format, columns)?;
     let queries = match (&arguments.queries, &arguments.question) {
         (Some(path), _) => {
-            let columns =
-                Columns { text: arguments.query_column.as_deref(), shown: &[], option: "--query-column" };
+            let columns = Columns {
+                text: arguments.query_column.as_deref(),
+                shown: &[],
+                option: "--query-column",
+                format_option: "--queries-format",
+            };
             Some(input::read(path, arguments.queries_format, columns)?)
         }
         (None, Some(question)) => Some(one(question)),
@@ -124,6 +137,21 @@ fn one(question: &str) -> Texts {
     Texts { texts: vec![question.to_owned()], shown: Vec::new(), origin: Origin::Arguments }
 }
 
+/// The answer to one question, for scripts.
+#[derive(Serialize)]
+struct QueryLine<'a> {
+    query: usize,
+    hits: Vec<HitLine<'a>>,
+}
+
+#[derive(Serialize)]
+struct HitLine<'a> {
+    index: usize,
+    score: f32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    show: Option<BTreeMap<&'a str, &'a str>>,
+}
+
 /// A corpus ready to be searched.
 struct Searcher<'a> {
     arguments: &'a Arguments,
@@ -160,7 +188,7 @@ impl Searcher<'_> {
         let mut question = Vec::new();
         for index in 0.. {
             if prompting {
-                eprint!("> ");
+                let _ = write!(io::stderr(), "> ");
             }
             question.clear();
             let read = io::stdin().lock().read_until(b'\n', &mut question);
@@ -179,7 +207,7 @@ impl Searcher<'_> {
             terminal::print(|out| self.write(out, index, None, &hits[0]))?;
         }
         if prompting {
-            eprintln!();
+            terminal::say("");
         }
         Ok(())
     }
@@ -192,28 +220,18 @@ impl Searcher<'_> {
         question: Option<&str>,
         hits: &[Hit],
     ) -> io::Result<()> {
-        let shown = |hit: &Hit| {
-            self.arguments
-                .show
-                .iter()
-                .zip(&self.corpus.shown)
-                .map(|(name, values)| (name, &values[hit.index]))
-                .collect::<Vec<_>>()
+        let shown = |hit: &Hit| -> Vec<(&str, &str)> {
+            let columns = self.arguments.show.iter().zip(&self.corpus.shown);
+            columns.map(|(name, values)| (name.as_str(), values[hit.index].as_str())).collect()
         };
         if self.arguments.json {
-            let hits: Vec<Value> = hits
-                .iter()
-                .map(|hit| {
-                    let mut object = json!({ "index": hit.index, "score": hit.score });
-                    if !self.arguments.show.is_empty() {
-                        let show =
-                            shown(hit).into_iter().map(|(name, value)| (name.clone(), value.as_str().into()));
-                        object["show"] = Value::Object(show.collect::<Map<_, _>>());
-                    }
-                    object
-                })
-                .collect();
-            return writeln!(out, "{}", json!({ "query": index, "hits": hits }));
+            let hits = hits.iter().map(|hit| HitLine {
+                index: hit.index,
+                score: hit.score,
+                show: (!self.arguments.show.is_empty()).then(|| shown(hit).into_iter().collect()),
+            });
+            serde_json::to_writer(&mut *out, &QueryLine { query: index, hits: hits.collect() })?;
+            return writeln!(out);
         }
         const LETTERS: usize = 90;
         if let Some(question) = question {

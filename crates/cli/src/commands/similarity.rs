@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use anyhow::{Result, bail};
 use clap::Args;
 use sentir::{Rows, Similarity, Task, similarity};
-use serde_json::json;
+use serde::Serialize;
 
 use crate::arguments::{Global, ModelArguments, PromptArguments, similarity_function};
 use crate::input::{self, Columns, Format, Origin, Texts};
@@ -43,8 +43,10 @@ pub(crate) struct Arguments {
 
 const EXAMPLES: &str = "\
 Examples:
-  sentir similarity --model models/all-MiniLM-L6-v2 \"How do I upload a video?\" \"Uploading videos\"
-  sentir similarity --model models/all-MiniLM-L6-v2 --input examples/questions.jsonl --column text --json
+  sentir similarity --model models/all-MiniLM-L6-v2 \\
+      \"How do I upload a video?\" \"Uploading videos\"
+  sentir similarity --model models/all-MiniLM-L6-v2 \\
+      --input examples/questions.jsonl --column text --json
 
 Two texts give one number; more give a matrix.";
 
@@ -52,7 +54,12 @@ Two texts give one number; more give a matrix.";
 pub(crate) fn run(arguments: &Arguments, global: &Global) -> Result<()> {
     let texts = match &arguments.input {
         Some(path) => {
-            let columns = Columns { text: arguments.column.as_deref(), shown: &[], option: "--column" };
+            let columns = Columns {
+                text: arguments.column.as_deref(),
+                shown: &[],
+                option: "--column",
+                format_option: "--input-format",
+            };
             input::read(path, arguments.input_format, columns)?
         }
         None => Texts { texts: arguments.texts.clone(), shown: Vec::new(), origin: Origin::Arguments },
@@ -74,14 +81,22 @@ pub(crate) fn run(arguments: &Arguments, global: &Global) -> Result<()> {
     let scores = similarity::matrix(&vectors, &vectors, function)?;
     terminal::print(|out| {
         if arguments.json {
-            let rows: Vec<&[f32]> = scores.iter().collect();
-            writeln!(out, "{}", json!({ "similarity_fn": function.name(), "similarities": rows }))
+            let matrix = Matrix { similarity_fn: function.name(), similarities: scores.iter().collect() };
+            serde_json::to_writer(&mut *out, &matrix)?;
+            writeln!(out)
         } else if texts.texts.len() == 2 {
             writeln!(out, "{:.4}", scores.row(0)[1])
         } else {
             write_matrix(out, &scores, &texts.texts)
         }
     })
+}
+
+/// All pairs, for scripts.
+#[derive(Serialize)]
+struct Matrix<'a> {
+    similarity_fn: &'static str,
+    similarities: Vec<&'a [f32]>,
 }
 
 /// Numbered rows and columns; the text stands after its row.

@@ -77,7 +77,7 @@ mod tests {
 
     fn read(text: &str, kind: Kind, column: Option<&str>, shown: &[&str]) -> Result<Texts, String> {
         let shown: Vec<String> = shown.iter().map(|&name| name.to_owned()).collect();
-        let columns = Columns { text: column, shown: &shown, option: "--column" };
+        let columns = Columns { text: column, shown: &shown, option: "--column", ..Default::default() };
         parse("file", text, kind, columns).map_err(|error| error.to_string())
     }
 

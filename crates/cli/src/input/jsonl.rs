@@ -97,7 +97,7 @@ mod tests {
 
     fn read(text: &str, column: Option<&str>, shown: &[&str]) -> Result<Texts, String> {
         let shown: Vec<String> = shown.iter().map(|&name| name.to_owned()).collect();
-        let columns = Columns { text: column, shown: &shown, option: "--column" };
+        let columns = Columns { text: column, shown: &shown, option: "--column", ..Default::default() };
         parse("file", text, columns).map_err(|error| error.to_string())
     }
 

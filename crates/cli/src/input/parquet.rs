@@ -159,7 +159,7 @@ mod tests {
     fn read(bytes: &[u8], column: &str) -> Result<Texts, String> {
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(bytes).unwrap();
-        let columns = Columns { text: Some(column), shown: &[], option: "--column" };
+        let columns = Columns { text: Some(column), option: "--column", ..Default::default() };
         parse("file", file, columns).map_err(|error| format!("{error:#}"))
     }
 

@@ -89,41 +89,24 @@ impl Repository {
     /// Gives a snapshot its file: a relative link to the blob, or a copy where links are not possible.
     pub(super) fn link(&self, commit: &str, name: &str, hash: &Hash) -> Result<()> {
         let path = self.snapshot(commit).join(name);
-        let io = |error| Error::io(&path, error);
-        if let Some(folder) = path.parent() {
-            std::fs::create_dir_all(folder).map_err(io)?;
-        }
-        if path.exists() || path.is_symlink() {
-            std::fs::remove_file(&path).map_err(io)?;
-        }
         let up = "../".repeat(2 + name.matches('/').count());
         let target = PathBuf::from(format!("{up}blobs/{}", hash.digits()));
-        match make_link(&target, &path) {
-            Ok(()) => Ok(()),
-            // Another process was faster, with the same content.
-            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
-            Err(_) => std::fs::copy(self.blob(hash), &path).map(|_| ()).map_err(io),
+        if std::fs::read_link(&path).is_ok_and(|known| known == target) {
+            return Ok(());
         }
+        replace(&path, |new| match make_link(&target, new) {
+            Ok(()) => Ok(()),
+            Err(_) => std::fs::copy(self.blob(hash), new).map(|_| ()),
+        })
     }
 
-    /// Notes which commit a branch or tag means, at once or not at all, so that nobody reads half of it (`create_ref` of
-    /// hf-hub writes in place).
+    /// Notes which commit a branch or tag means.
     pub(super) fn write_reference(&self, revision: &str, commit: &str) -> Result<()> {
         let path = self.folder.join("refs").join(revision);
         if revision == commit || std::fs::read_to_string(&path).is_ok_and(|known| known == commit) {
             return Ok(());
         }
-        let io = |error| Error::io(&path, error);
-        let folder = path.parent().unwrap_or(&self.folder);
-        std::fs::create_dir_all(folder).map_err(io)?;
-        let mut name = path.file_name().unwrap_or_default().to_owned();
-        name.push(format!(".{}-{:?}.tmp", std::process::id(), std::thread::current().id()));
-        let temporary = folder.join(name);
-        std::fs::write(&temporary, commit).map_err(io)?;
-        std::fs::rename(&temporary, &path).map_err(|error| {
-            let _ = std::fs::remove_file(&temporary);
-            io(error)
-        })
+        replace(&path, |new| std::fs::write(new, commit))
     }
 
     /// Notes that a commit has no such file, as huggingface_hub does, so that the next one need not ask.
@@ -132,6 +115,23 @@ impl Repository {
         // Only a note: without it the hub is asked again.
         let _ = std::fs::create_dir_all(&folder).and_then(|()| std::fs::write(folder.join(name), ""));
     }
+}
+
+/// Puts a file where `path` is, at once or not at all: others may be reading. (`create_ref` of hf-hub writes in place.)
+fn replace(path: &Path, make: impl FnOnce(&Path) -> std::io::Result<()>) -> Result<()> {
+    let io = |error| Error::io(path, error);
+    let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
+        return Err(io(std::io::ErrorKind::InvalidInput.into()));
+    };
+    std::fs::create_dir_all(folder).map_err(io)?;
+    let mut new = name.to_owned();
+    // A name of its own for each process and thread.
+    new.push(format!(".{}-{:?}.tmp", std::process::id(), std::thread::current().id()));
+    let new = folder.join(new);
+    make(&new).and_then(|()| std::fs::rename(&new, path)).map_err(|error| {
+        let _ = std::fs::remove_file(&new);
+        io(error)
+    })
 }
 
 #[cfg(unix)]
@@ -169,7 +169,7 @@ fn missing(directory: &Path) -> Vec<String> {
         }
         Some(modules) => {
             for module in modules {
-                let folder = module.path.trim_matches('/').to_owned();
+                let folder = module.folder().to_owned();
                 if !folder.is_empty() && files::check_name(&folder).is_err() {
                     continue; // the reader of modules.json refuses it
                 }
@@ -289,4 +289,56 @@ fn walk(path: &Path, visit: &mut dyn FnMut(&Path, u64)) -> Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn write(folder: &Path, files: &[(&str, &str)]) {
+        for (name, text) in files {
+            let path = folder.join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        }
+    }
+
+    #[test]
+    fn what_a_model_needs_is_missed() {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(missing(folder.path()), ["config.json", "model.safetensors"]);
+        let modules = r#"[{"path": "", "type": "sentence_transformers.models.Transformer"},
+            {"path": "1_Pooling", "type": "sentence_transformers.models.Pooling"},
+            {"path": "2_Dense/", "type": "sentence_transformers.models.Dense"},
+            {"path": "../../x", "type": "sentence_transformers.models.Dense"},
+            {"path": "3_Normalize", "type": "sentence_transformers.models.Normalize"}]"#;
+        let index = r#"{"weight_map": {"a": "model-1-of-2.safetensors", "b": "model-2-of-2.safetensors", "c": "../x"}}"#;
+        write(
+            folder.path(),
+            &[("modules.json", modules), ("config.json", "{}"), ("model.safetensors.index.json", index)],
+        );
+        write(folder.path(), &[("model-1-of-2.safetensors", ""), ("2_Dense/config.json", "{}")]);
+        let expected =
+            ["1_Pooling/config.json", "../x", "model-2-of-2.safetensors", "2_Dense/model.safetensors"];
+        assert_eq!(missing(folder.path()), expected);
+        write(folder.path(), &[("1_Pooling/config.json", "{}"), ("2_Dense/pytorch_model.bin", "")]);
+        write(folder.path(), &[("model-2-of-2.safetensors", ""), ("model.safetensors", "")]);
+        assert!(missing(folder.path()).is_empty());
+    }
+
+    #[test]
+    fn references_and_commits_that_are_none_are_not_followed() {
+        let cache = tempfile::tempdir().unwrap();
+        let repository = Repository::new(cache.path(), "org/name");
+        let commit = "0123456789abcdef0123456789abcdef01234567";
+        repository.write_reference("refs/pr/1", commit).unwrap();
+        assert!(repository.find("refs/pr/1").is_none(), "there is no snapshot");
+        std::fs::create_dir_all(repository.snapshot(commit)).unwrap();
+        assert_eq!(repository.find("refs/pr/1").unwrap().commit, commit);
+        write(cache.path(), &[("models--org--name/refs/main", "../../../x")]);
+        assert!(repository.find("main").is_none());
+        let names: Vec<_> =
+            std::fs::read_dir(cache.path().join("models--org--name/refs/refs/pr")).unwrap().collect();
+        assert_eq!(names.len(), 1, "no temporary file stays");
+    }
 }

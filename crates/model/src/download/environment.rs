@@ -18,6 +18,8 @@ pub(super) struct Settings {
     pub(super) cache_dir: PathBuf,
     /// Sent to the endpoint only.
     pub(super) token: Option<String>,
+    /// PEM certificates to trust in place of those of Mozilla: a company's, for example.
+    pub(super) certificates: Option<PathBuf>,
     /// Why the network must not be used, if so.
     pub(super) offline: Option<&'static str>,
 }
@@ -135,7 +137,9 @@ impl Settings {
             }
         };
         let offline = if options.local_files_only { Some("only local files are allowed") } else { offline };
-        Ok(Self { endpoint, cache_dir: cache_dir(options)?, token: token(options)?, offline })
+        let certificates =
+            ["SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"].into_iter().find_map(|name| path_variable(options, name));
+        Ok(Self { endpoint, cache_dir: cache_dir(options)?, token: token(options)?, certificates, offline })
     }
 }
 

@@ -56,10 +56,17 @@ pub(super) fn check_name(name: &str) -> Result<(), String> {
     Ok(())
 }
 
+impl ModuleEntry {
+    /// Its folder, without `./` and without a slash at the end.
+    pub(super) fn folder(&self) -> &str {
+        self.path.trim_start_matches("./").trim_matches('/')
+    }
+}
+
 /// The folders that modules.json names, the model's own included if a module is there; without modules.json only that.
 pub(super) fn folders(modules: Option<&[ModuleEntry]>) -> Vec<String> {
     let Some(modules) = modules else { return vec![String::new()] };
-    modules.iter().map(|module| module.path.trim_matches('/').to_owned()).collect()
+    modules.iter().map(|module| module.folder().to_owned()).collect()
 }
 
 /// The part of `name` below `folder`, if it lies there.

@@ -1,10 +1,13 @@
 //! Requests to the hub: the list of a repository's files and the bytes of one. It writes no file and decides nothing
 //! about the cache.
 
+use std::io::ErrorKind;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 use ureq::http::{HeaderMap, Response, StatusCode, Uri};
+use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
 use ureq::{Agent, Body};
 
 use super::environment::Settings;
@@ -113,6 +116,9 @@ impl<'a> Hub<'a> {
         if ["localhost", "127.0.0.1", "[::1]"].contains(&origin.1.as_str()) {
             config = config.proxy(None); // a proxy's own loopback is not this machine's
         }
+        if let Some(path) = &settings.certificates {
+            config = config.tls_config(TlsConfig::builder().root_certs(certificates(path)?).build());
+        }
         Ok(Self { agent: config.build().into(), settings, options, origin, id })
     }
 
@@ -121,6 +127,7 @@ impl<'a> Hub<'a> {
         #[derive(Deserialize)]
         struct Lfs {
             sha256: Option<String>,
+            size: Option<u64>,
         }
         #[derive(Deserialize)]
         #[serde(rename_all = "camelCase")]
@@ -164,12 +171,16 @@ impl<'a> Hub<'a> {
             if let Err(message) = files::check_name(&sibling.rfilename) {
                 return Err(Error::Hub { id: self.id.to_owned(), message }.into());
             }
-            let hash = match sibling.lfs {
-                Some(lfs) => lfs.sha256,
-                None => sibling.blob_id,
+            // Of a large file git itself has only a pointer, with a hash and a size of its own.
+            let (hash, size) = match sibling.lfs {
+                Some(lfs) => (lfs.sha256, lfs.size.or(sibling.size)),
+                None => (sibling.blob_id, sibling.size),
             };
-            let hash = hash.as_deref().and_then(Hash::parse);
-            files.push(RemoteFile { name: sibling.rfilename, size: sibling.size, hash });
+            files.push(RemoteFile {
+                name: sibling.rfilename,
+                size,
+                hash: hash.as_deref().and_then(Hash::parse),
+            });
         }
         Ok(Listing { commit: answer.sha, files })
     }
@@ -353,21 +364,32 @@ impl<'a> Hub<'a> {
     /// A failure below HTTP.
     pub(super) fn broken(&self, error: &ureq::Error) -> Failure {
         let endpoint = &self.settings.endpoint;
+        let text = error.to_string();
+        if text.contains("certificate") {
+            return Failure::Unreachable(format!(
+                "{endpoint} shows no certificate that is trusted ({text}): if your network has certificates of its own, \
+                 set SSL_CERT_FILE to a file with them"
+            ));
+        }
         let unreachable = match error {
             ureq::Error::HostNotFound | ureq::Error::ConnectionFailed | ureq::Error::InvalidProxyUrl => true,
             ureq::Error::Timeout(timeout) => {
                 matches!(timeout, ureq::Timeout::Resolve | ureq::Timeout::Connect)
             }
-            ureq::Error::Io(error) => error.kind() == std::io::ErrorKind::ConnectionRefused,
             ureq::Error::Tls(_) | ureq::Error::Rustls(_) => true,
+            ureq::Error::Io(error) => matches!(
+                error.kind(),
+                ErrorKind::ConnectionRefused | ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable
+            ),
             _ => false,
         };
-        if unreachable {
+        // The resolver of the system has no error of its own kind.
+        if unreachable || text.contains("lookup") {
             Failure::Unreachable(format!(
-                "{endpoint} cannot be reached ({error}): check the network, the proxy and HF_ENDPOINT"
+                "{endpoint} cannot be reached ({text}): check the network, the proxy and HF_ENDPOINT"
             ))
         } else {
-            Failure::Cut(format!("the connection to {endpoint} broke ({error})"))
+            Failure::Cut(format!("the connection to {endpoint} broke ({text})"))
         }
     }
 }
@@ -378,6 +400,23 @@ enum Ask {
     Headers,
     All,
     From(u64),
+}
+
+/// The certificates in a PEM file, to be trusted.
+fn certificates(path: &Path) -> Result<RootCerts> {
+    let text = std::fs::read(path).map_err(|error| Error::io(path, error))?;
+    let items = parse_pem(&text).filter_map(|item| match item {
+        Ok(PemItem::Certificate(certificate)) => Some(certificate),
+        _ => None,
+    });
+    let found: Vec<_> = items.collect();
+    if found.is_empty() {
+        return Err(Error::invalid(
+            path,
+            "there is no PEM certificate in it; correct or unset SSL_CERT_FILE",
+        ));
+    }
+    Ok(RootCerts::new_with_certs(&found))
 }
 
 /// A header as text.

@@ -32,12 +32,17 @@ pub(super) fn model(part: ModelPart) -> Result<ModelWrapper> {
         }
         ("BPE", Vocabulary::Ids(vocab)) => {
             if part.dropout.is_some_and(|dropout| dropout != 0.0) {
-                return Err("the BPE model has a dropout, which makes the same text different tokens; set it to null".to_owned());
+                return Err(
+                    "the BPE model has a dropout, which makes the same text different tokens; set it to null"
+                        .to_owned(),
+                );
             }
             let merges = part.merges.map(|merges| merges.0).unwrap_or_default();
             let prefix = part.continuing_subword_prefix.unwrap_or_default();
             if let Some((a, b)) = merges.iter().find(|(_, b)| !b.starts_with(&prefix)) {
-                return Err(format!("the merge of {a:?} and {b:?} does not begin with the continuing_subword_prefix {prefix:?}"));
+                return Err(format!(
+                    "the merge of {a:?} and {b:?} does not begin with the continuing_subword_prefix {prefix:?}"
+                ));
             }
             let mut builder = BPE::builder()
                 .vocab_and_merges(checked(vocab)?, merges)
@@ -60,9 +65,15 @@ pub(super) fn model(part: ModelPart) -> Result<ModelWrapper> {
             let model = WordLevel::builder().vocab(checked(vocab)?).unk_token(unknown).build();
             Ok(model.map_err(|error| format!("the WordLevel model cannot be used: {error}"))?.into())
         }
-        ("Unigram", Vocabulary::Scores(vocab)) => unigram(vocab, part.unk_id, part.byte_fallback.unwrap_or(false)),
-        ("WordPiece" | "BPE" | "WordLevel" | "Unigram", _) => Err(format!("the vocabulary is not one for a {kind} model")),
-        _ => Err(format!("the model type \"{kind}\" is not supported; supported are WordPiece, BPE, Unigram, WordLevel")),
+        ("Unigram", Vocabulary::Scores(vocab)) => {
+            unigram(vocab, part.unk_id, part.byte_fallback.unwrap_or(false))
+        }
+        ("WordPiece" | "BPE" | "WordLevel" | "Unigram", _) => {
+            Err(format!("the vocabulary is not one for a {kind} model"))
+        }
+        _ => Err(format!(
+            "the model type \"{kind}\" is not supported; supported are WordPiece, BPE, Unigram, WordLevel"
+        )),
     }
 }
 
@@ -88,12 +99,20 @@ pub(super) fn byte_level_bpe(vocab: Vocab, merges: Vec<(String, String)>) -> Res
 }
 
 /// A unigram model.
-pub(super) fn unigram(vocab: Vec<(String, f64)>, unknown: Option<usize>, byte_fallback: bool) -> Result<ModelWrapper> {
+pub(super) fn unigram(
+    vocab: Vec<(String, f64)>,
+    unknown: Option<usize>,
+    byte_fallback: bool,
+) -> Result<ModelWrapper> {
     if vocab.is_empty() {
         return Err("the vocabulary is empty".to_owned());
     }
     if unknown.is_some_and(|unknown| unknown >= vocab.len()) {
-        return Err(format!("the unknown token is number {}, but there are only {} tokens", unknown.unwrap_or(0), vocab.len()));
+        return Err(format!(
+            "the unknown token is number {}, but there are only {} tokens",
+            unknown.unwrap_or(0),
+            vocab.len()
+        ));
     }
     let model = Unigram::from(vocab, unknown, byte_fallback);
     Ok(model.map_err(|error| format!("the unigram model cannot be used: {error}"))?.into())
@@ -103,7 +122,10 @@ pub(super) fn unigram(vocab: Vec<(String, f64)>, unknown: Option<usize>, byte_fa
 pub(super) fn normalizer(value: &Value) -> Result<NormalizerWrapper> {
     match kind(value) {
         Some("Sequence") => {
-            let parts = value.get("normalizers").and_then(Value::as_array).ok_or("the normalizer Sequence has no list \"normalizers\"")?;
+            let parts = value
+                .get("normalizers")
+                .and_then(Value::as_array)
+                .ok_or("the normalizer Sequence has no list \"normalizers\"")?;
             let parts: Vec<NormalizerWrapper> = parts.iter().map(normalizer).collect::<Result<_>>()?;
             Ok(Sequence::new(parts).into())
         }
@@ -111,9 +133,8 @@ pub(super) fn normalizer(value: &Value) -> Result<NormalizerWrapper> {
             let bytes = precompiled_charsmap(value)?;
             Ok(charsmap::normalizer(&bytes)?.into())
         }
-        Some(kind) => {
-            serde_json::from_value(value.clone()).map_err(|error| format!("the normalizer {kind} cannot be used: {error}"))
-        }
+        Some(kind) => serde_json::from_value(value.clone())
+            .map_err(|error| format!("the normalizer {kind} cannot be used: {error}")),
         None => Err("a normalizer has no \"type\"".to_owned()),
     }
 }
@@ -135,14 +156,18 @@ fn precompiled_charsmap(value: &Value) -> Result<Vec<u8>> {
 /// The pre-tokenizer as the file has it.
 pub(super) fn pre_tokenizer(value: &Value) -> Result<PreTokenizerWrapper> {
     check_pre_tokenizer(value)?;
-    serde_json::from_value(value.clone()).map_err(|error| format!("the pre_tokenizer cannot be used: {error}"))
+    serde_json::from_value(value.clone())
+        .map_err(|error| format!("the pre_tokenizer cannot be used: {error}"))
 }
 
 fn check_pre_tokenizer(value: &Value) -> Result<()> {
     match kind(value) {
         Some("Sequence") => {
             let parts = value.get("pretokenizers").and_then(Value::as_array);
-            parts.ok_or("the pre_tokenizer Sequence has no list \"pretokenizers\"")?.iter().try_for_each(check_pre_tokenizer)
+            parts
+                .ok_or("the pre_tokenizer Sequence has no list \"pretokenizers\"")?
+                .iter()
+                .try_for_each(check_pre_tokenizer)
         }
         Some("FixedLength") if value.get("length").and_then(Value::as_u64) == Some(0) => {
             Err("the pre_tokenizer FixedLength has the length 0".to_owned())
@@ -165,11 +190,15 @@ pub(super) fn around(value: &Value) -> Result<Around> {
             }
         }
         Some("Sequence") => {
-            let parts = value.get("processors").and_then(Value::as_array).ok_or("the post_processor Sequence has no list \"processors\"")?;
+            let parts = value
+                .get("processors")
+                .and_then(Value::as_array)
+                .ok_or("the post_processor Sequence has no list \"processors\"")?;
             let mut all = parts.iter().map(around).collect::<Result<Vec<_>>>()?;
             all.retain(|(before, after)| !before.is_empty() || !after.is_empty());
             if all.len() > 1 {
-                return Err("the post_processor Sequence adds special tokens twice, which is not supported".to_owned());
+                return Err("the post_processor Sequence adds special tokens twice, which is not supported"
+                    .to_owned());
             }
             Ok(all.pop().unwrap_or_default())
         }
@@ -178,12 +207,15 @@ pub(super) fn around(value: &Value) -> Result<Around> {
 }
 
 fn template(value: &Value) -> Result<Around> {
-    let pieces = value.get("single").and_then(Value::as_array).ok_or("the post_processor has no list \"single\"")?;
+    let pieces =
+        value.get("single").and_then(Value::as_array).ok_or("the post_processor has no list \"single\"")?;
     let (mut before, mut after, mut seen) = (Vec::new(), Vec::new(), false);
     for piece in pieces {
         if let Some(sequence) = piece.get("Sequence") {
             if seen || sequence.get("id").and_then(Value::as_str) != Some("A") {
-                return Err("the post_processor must have the text, \"A\", exactly once in \"single\"".to_owned());
+                return Err(
+                    "the post_processor must have the text, \"A\", exactly once in \"single\"".to_owned()
+                );
             }
             seen = true;
         } else {
@@ -192,7 +224,8 @@ fn template(value: &Value) -> Result<Around> {
             let token = value.get("special_tokens").and_then(|tokens| tokens.get(name));
             let ids = token.and_then(|token| token.get("ids")).and_then(Value::as_array);
             let ids: Option<Vec<u32>> = ids.and_then(|ids| ids.iter().map(as_id).collect());
-            let ids = ids.ok_or_else(|| format!("the post_processor has no ids for its special token {name:?}"))?;
+            let ids =
+                ids.ok_or_else(|| format!("the post_processor has no ids for its special token {name:?}"))?;
             if seen { &mut after } else { &mut before }.extend(ids);
         }
     }
@@ -247,7 +280,14 @@ mod tests {
     #[test]
     fn base64_of_the_standard() {
         // RFC 4648, section 10.
-        for (text, expected) in [("", ""), ("Zg==", "f"), ("Zm8=", "fo"), ("Zm9v", "foo"), ("Zm9vYg==", "foob"), ("Zm9vYmFy", "foobar")] {
+        for (text, expected) in [
+            ("", ""),
+            ("Zg==", "f"),
+            ("Zm8=", "fo"),
+            ("Zm9v", "foo"),
+            ("Zm9vYg==", "foob"),
+            ("Zm9vYmFy", "foobar"),
+        ] {
             assert_eq!(base64(text).as_deref(), Some(expected.as_bytes()));
         }
         assert_eq!(base64("+/+/"), Some(vec![0xFB, 0xFF, 0xBF]));

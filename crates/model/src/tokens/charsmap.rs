@@ -18,10 +18,12 @@ pub(super) fn normalizer(bytes: &[u8]) -> Result<Precompiled, String> {
 
 /// Every step that a search can take from any unit must stay inside the array, every value inside the replacements.
 fn check(bytes: &[u8]) -> Result<(), String> {
-    let damaged = |what: &str| Err(format!("the character map of the normalizer is damaged: {what}; get the file again"));
+    let damaged = |what: &str| {
+        Err(format!("the character map of the normalizer is damaged: {what}; get the file again"))
+    };
     let Some((size, rest)) = bytes.split_first_chunk::<4>() else { return damaged("it is cut off") };
     let size = u32::from_le_bytes(*size) as usize;
-    if size > rest.len() || size % 4 != 0 || size == 0 {
+    if size > rest.len() || !size.is_multiple_of(4) || size == 0 {
         return damaged("its size is wrong");
     }
     let (array, replacements) = rest.split_at(size);

@@ -1,7 +1,8 @@
-//! `tokenizer_config.json` and `special_tokens_map.json`: what they say about added and special tokens, lengths and options.
+//! `tokenizer_config.json`, `special_tokens_map.json` and `added_tokens.json`: what they say about added and special tokens, lengths and options.
 //!
 //! The rules are those of `PreTrainedTokenizerBase._from_pretrained` in `tokenization_utils_base.py` of transformers 5.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
@@ -28,6 +29,8 @@ pub(super) struct Config {
     pub extra: Vec<AddedToken>,
     /// `added_tokens_decoder` by id; `None` if the key is missing, which is not the same as empty.
     pub decoder: Option<Vec<(u32, AddedToken)>>,
+    /// `added_tokens.json` by id, which counts where `added_tokens_decoder` is missing.
+    pub listed: Vec<(u32, AddedToken)>,
     /// `None`: no limit.
     pub model_max_length: Option<usize>,
     /// `truncation_side` is `left`.
@@ -54,16 +57,17 @@ impl Config {
                 options.insert(key, value);
             }
         }
-        if options.get("extra_special_tokens").is_none_or(is_empty) {
-            if let Some(value) = options.remove("additional_special_tokens") {
-                options.insert("extra_special_tokens".to_owned(), value);
-            }
+        if options.get("extra_special_tokens").is_none_or(is_empty)
+            && let Some(value) = options.remove("additional_special_tokens")
+        {
+            options.insert("extra_special_tokens".to_owned(), value);
         }
         let mut config = Self {
             class: options.get("tokenizer_class").and_then(Value::as_str).map(str::to_owned),
             named: Vec::new(),
             extra: Vec::new(),
             decoder,
+            listed: Vec::new(),
             model_max_length: None,
             cut_left: None,
             options: Map::new(),
@@ -72,6 +76,9 @@ impl Config {
         config.special_tokens(&options)?;
         config.lengths(&options)?;
         config.options = options;
+        if config.decoder.is_none() {
+            config.listed = config.read_listed(&directory.join("added_tokens.json"))?;
+        }
         Ok(config)
     }
 
@@ -83,6 +90,7 @@ impl Config {
             named: Vec::new(),
             extra: Vec::new(),
             decoder: None,
+            listed: Vec::new(),
             model_max_length: None,
             cut_left: None,
             options: Map::new(),
@@ -94,7 +102,9 @@ impl Config {
         match self.options.get(name) {
             None | Some(Value::Null) => Ok(None),
             Some(Value::Bool(value)) => Ok(Some(*value)),
-            Some(other) => Err(Error::invalid(&self.path, format!("\"{name}\" is {other}; it must be true or false"))),
+            Some(other) => {
+                Err(Error::invalid(&self.path, format!("\"{name}\" is {other}; it must be true or false")))
+            }
         }
     }
 
@@ -115,7 +125,9 @@ impl Config {
     }
 
     fn special_tokens(&mut self, options: &Map<String, Value>) -> Result<()> {
-        let other = |(key, value): &(&String, &Value)| key.ends_with("_token") && !NAMED.contains(&key.as_str()) && value.is_string();
+        let other = |(key, value): &(&String, &Value)| {
+            key.ends_with("_token") && !NAMED.contains(&key.as_str()) && value.is_string()
+        };
         let others = options.iter().filter(other).map(|(key, _)| key.as_str());
         for name in NAMED.into_iter().chain(others) {
             let Some(value) = options.get(name) else { continue };
@@ -137,16 +149,35 @@ impl Config {
                     self.named.push((name.clone(), added_token(&self.path, name, value)?));
                 }
             }
-            Some(_) => return Err(Error::invalid(&self.path, "\"extra_special_tokens\" must be a list of tokens")),
+            Some(_) => {
+                return Err(Error::invalid(&self.path, "\"extra_special_tokens\" must be a list of tokens"));
+            }
         }
         Ok(())
+    }
+
+    fn read_listed(&self, path: &Path) -> Result<Vec<(u32, AddedToken)>> {
+        let ids: BTreeMap<String, u32> = json::read_optional(path)?.unwrap_or_default();
+        let named = self.named.iter().map(|(_, token)| token);
+        let special: Vec<&str> = named.chain(&self.extra).map(|token| token.content.as_str()).collect();
+        let mut tokens: Vec<(u32, AddedToken)> = ids
+            .into_iter()
+            .map(|(content, id)| {
+                (id, AddedToken::from(content.as_str(), special.contains(&content.as_str())))
+            })
+            .collect();
+        tokens.sort_by_key(|(id, _)| *id);
+        Ok(tokens)
     }
 
     fn lengths(&mut self, options: &Map<String, Value>) -> Result<()> {
         for name in ["model_max_length", "max_len"] {
             let Some(value) = options.get(name).filter(|value| !value.is_null()) else { continue };
             let length = value.as_f64().filter(|length| *length >= 1.0).ok_or_else(|| {
-                Error::invalid(&self.path, format!("\"{name}\" is {value}; it must be a number of at least 1"))
+                Error::invalid(
+                    &self.path,
+                    format!("\"{name}\" is {value}; it must be a number of at least 1"),
+                )
             })?;
             self.model_max_length = if length > NO_LIMIT { None } else { Some(length as usize) };
             break;
@@ -155,7 +186,9 @@ impl Config {
             None => None,
             Some(Some("right")) => Some(false),
             Some(Some("left")) => Some(true),
-            Some(_) => return Err(Error::invalid(&self.path, "\"truncation_side\" must be \"right\" or \"left\"")),
+            Some(_) => {
+                return Err(Error::invalid(&self.path, "\"truncation_side\" must be \"right\" or \"left\""));
+            }
         };
         Ok(())
     }
@@ -169,7 +202,8 @@ pub(super) fn added_token(path: &Path, name: &str, value: &Value) -> Result<Adde
         Value::Object(object) => object,
         _ => return Err(wrong("a token must be a string or an object with \"content\"")),
     };
-    let content = object.get("content").and_then(Value::as_str).ok_or_else(|| wrong("a token without \"content\""))?;
+    let content =
+        object.get("content").and_then(Value::as_str).ok_or_else(|| wrong("a token without \"content\""))?;
     let flag = |flag: &str| match object.get(flag) {
         None | Some(Value::Null) => Ok(None),
         Some(Value::Bool(value)) => Ok(Some(*value)),
@@ -189,10 +223,14 @@ pub(super) fn added_token(path: &Path, name: &str, value: &Value) -> Result<Adde
 /// `added_tokens_decoder`, ordered by id.
 fn decoder(path: &Path, value: &Value) -> Result<Vec<(u32, AddedToken)>> {
     let name = "added_tokens_decoder";
-    let object = value.as_object().ok_or_else(|| Error::invalid(path, format!("\"{name}\" must be an object of tokens by id")))?;
+    let object = value
+        .as_object()
+        .ok_or_else(|| Error::invalid(path, format!("\"{name}\" must be an object of tokens by id")))?;
     let mut tokens = Vec::with_capacity(object.len());
     for (id, token) in object {
-        let id = id.parse().map_err(|_| Error::invalid(path, format!("\"{name}\": \"{id}\" is not a token id")))?;
+        let id = id
+            .parse()
+            .map_err(|_| Error::invalid(path, format!("\"{name}\": \"{id}\" is not a token id")))?;
         tokens.push((id, added_token(path, name, token)?));
     }
     tokens.sort_by_key(|(id, _)| *id);

@@ -121,8 +121,11 @@ impl<'de> Deserialize<'de> for Merges {
         for (index, merge) in list.into_iter().enumerate() {
             merges.push(match merge {
                 Merge::Pair(a, b) => (a, b),
-                Merge::Joined(line) => split_merge(&line)
-                    .ok_or_else(|| D::Error::custom(format!("merge {index} is not two pieces with a space between them: {line:?}")))?,
+                Merge::Joined(line) => split_merge(&line).ok_or_else(|| {
+                    D::Error::custom(format!(
+                        "merge {index} is not two pieces with a space between them: {line:?}"
+                    ))
+                })?,
             });
         }
         Ok(Self(merges))

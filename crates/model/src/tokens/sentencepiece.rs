@@ -140,12 +140,17 @@ impl<'a> Fields<'a> {
 
     fn take(&mut self, length: usize) -> Result<&'a [u8], String> {
         let rest = &self.bytes[self.at..];
-        let Some(taken) = rest.get(..length) else { return Err(self.error("a field that ends after its message")) };
+        let Some(taken) = rest.get(..length) else {
+            return Err(self.error("a field that ends after its message"));
+        };
         self.at += length;
         Ok(taken)
     }
 
     fn error(&self, what: &str) -> String {
-        format!("not a sentencepiece model: {what} near byte {}; the file is damaged or of another kind", self.start + self.at)
+        format!(
+            "not a sentencepiece model: {what} near byte {}; the file is damaged or of another kind",
+            self.start + self.at
+        )
     }
 }

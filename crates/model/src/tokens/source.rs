@@ -123,102 +123,126 @@ struct Parts {
     pad: Option<String>,
 }
 
+impl Parts {
+    /// Parts without a normalizer, a pre-tokenizer and added tokens.
+    fn new(file: &'static str, model: ModelWrapper) -> Self {
+        Self {
+            model,
+            normalizer: None,
+            pre_tokenizer: None,
+            added: Vec::new(),
+            around: None,
+            file,
+            cut_left: false,
+            pad: None,
+        }
+    }
+}
+
 /// [`Tokenizer::load`].
 pub(super) fn load(directory: &Path, do_lower_case: bool) -> Result<Tokenizer> {
     let mut config = Config::read(directory)?;
-    let mut class = Class::choose(directory, &config)?;
+    let wanted = Class::choose(directory, &config)?;
     let there = |name: &str| directory.join(name).is_file();
-    let parts = if there(TOKENIZER_JSON) {
-        from_json(&directory.join(TOKENIZER_JSON), class, &mut config)?
+    // Where nothing says which class it is, the file does.
+    let fits = |class: Class, files: &[&str]| {
+        [class, Class::AsItIs].contains(&wanted) && files.iter().all(|name| there(name))
+    };
+    let (class, file) = if there(TOKENIZER_JSON) {
+        (wanted, TOKENIZER_JSON)
+    } else if fits(Class::Bert, &[VOCAB_TXT]) {
+        (Class::Bert, VOCAB_TXT)
+    } else if fits(Class::Roberta, &[VOCAB_JSON, MERGES_TXT]) {
+        (Class::Roberta, MERGES_TXT)
+    } else if fits(Class::XlmRoberta, &[SENTENCEPIECE]) {
+        (Class::XlmRoberta, SENTENCEPIECE)
     } else {
-        let with = |wanted: Class, files: &[&str]| [wanted, Class::AsItIs].contains(&class) && files.iter().all(|name| there(name));
-        if with(Class::Bert, &[VOCAB_TXT]) {
-            class = Class::Bert;
-            config.default_tokens(class.default_tokens());
-            bert(read_vocab(&directory.join(VOCAB_TXT))?, &config, VOCAB_TXT).map_err(|e| at(&directory.join(VOCAB_TXT), e))?
-        } else if with(Class::Roberta, &[VOCAB_JSON, MERGES_TXT]) {
-            class = Class::Roberta;
-            let vocab: Vocab = json::read(&directory.join(VOCAB_JSON))?;
-            let path = directory.join(MERGES_TXT);
-            roberta(vocab, read_merges(&path)?, &config, MERGES_TXT).map_err(|message| at(&path, message))?
-        } else if with(Class::XlmRoberta, &[SENTENCEPIECE]) {
-            class = Class::XlmRoberta;
-            config.default_tokens(class.default_tokens());
-            from_sentencepiece(&directory.join(SENTENCEPIECE), &mut config)?
-        } else {
-            let message = "there is no tokenizer: none of tokenizer.json, vocab.txt, vocab.json with merges.txt, sentencepiece.bpe.model that fits";
-            return Err(Error::invalid(directory, format!("{message} the class {class:?}")));
-        }
+        let files = match wanted {
+            Class::Bert => "tokenizer.json or vocab.txt",
+            Class::Roberta => "tokenizer.json, or vocab.json with merges.txt",
+            Class::XlmRoberta => "tokenizer.json or sentencepiece.bpe.model",
+            Class::AsItIs => {
+                "tokenizer.json, vocab.txt, vocab.json with merges.txt, or sentencepiece.bpe.model"
+            }
+        };
+        return Err(Error::invalid(directory, format!("there is no tokenizer; it must have {files}")));
     };
     config.default_tokens(class.default_tokens());
-    let path = directory.join(parts.file);
-    assemble(parts, class, &config, do_lower_case).map_err(|message| at(&path, message))
+    let path = directory.join(file);
+    let parts = match file {
+        TOKENIZER_JSON => from_json(&path, class, &config)?,
+        VOCAB_TXT => bert(&path, VOCAB_TXT, read_vocab(&path)?, &config)?,
+        MERGES_TXT => {
+            let vocab = json::read(&directory.join(VOCAB_JSON))?;
+            roberta(&path, MERGES_TXT, vocab, read_merges(&path)?, &config)?
+        }
+        _ => from_sentencepiece(&path, &mut config)?,
+    };
+    assemble(parts, class, &config, do_lower_case).map_err(|message| Error::invalid(&path, message))
 }
 
 /// [`Tokenizer::load_json_alone`].
 pub(super) fn load_json_alone(path: &Path) -> Result<Tokenizer> {
     let file = TokenizerFile::read(path)?;
-    let length = file.truncation.as_ref().and_then(|truncation| truncation.get("max_length")).and_then(Value::as_u64);
-    let mut config = Config::empty(path);
-    let parts = as_it_is(file, path)?;
-    let mut tokenizer = {
-        config.cut_left = Some(parts.cut_left);
-        assemble(parts, Class::AsItIs, &config, false).map_err(|message| at(path, message))?
-    };
+    let length = file.truncation.as_ref().and_then(|stored| stored.get("max_length")).and_then(Value::as_u64);
+    let parts = as_it_is(path, file)?;
+    let tokenizer = assemble(parts, Class::AsItIs, &Config::empty(path), false);
+    let mut tokenizer = tokenizer.map_err(|message| Error::invalid(path, message))?;
     tokenizer.max_length = length.map(|length| usize::try_from(length).unwrap_or(usize::MAX));
     Ok(tokenizer)
 }
 
-fn at(path: &Path, message: String) -> Error {
-    Error::invalid(path, message)
-}
-
-fn from_json(path: &Path, class: Class, config: &mut Config) -> Result<Parts> {
+/// `tokenizer.json`, of which a class with a way of its own takes only a part.
+fn from_json(path: &Path, class: Class, config: &Config) -> Result<Parts> {
     let mut file = TokenizerFile::read(path)?;
     if class == Class::AsItIs {
-        return as_it_is(file, path);
+        return as_it_is(path, file);
     }
-    config.default_tokens(class.default_tokens());
-    let added = if config.decoder.is_some() { Vec::new() } else { added_tokens(path, &mut file)? };
+    let added = if config.decoder.is_some() { Vec::new() } else { added_tokens(path, &file)? };
     let (cut_left, pad) = (cuts_left(&file), stored_pad(&file));
     let merges = file.model.merges.take().map(|merges| merges.0).unwrap_or_default();
     let kind = file.model.kind().to_owned();
     let parts = match (class, kind.as_str(), file.model.vocab) {
-        (Class::Bert, "WordPiece", Vocabulary::Ids(vocab)) => bert(vocab, config, TOKENIZER_JSON),
-        (Class::Roberta, "BPE", Vocabulary::Ids(vocab)) => roberta(vocab, merges, config, TOKENIZER_JSON),
+        (Class::Bert, "WordPiece", Vocabulary::Ids(vocab)) => bert(path, TOKENIZER_JSON, vocab, config)?,
+        (Class::Roberta, "BPE", Vocabulary::Ids(vocab)) => {
+            roberta(path, TOKENIZER_JSON, vocab, merges, config)?
+        }
         (Class::XlmRoberta, "Unigram", Vocabulary::Scores(vocab)) => {
             let charsmap = file.normalizer.as_ref().map_or(Ok(None), build::find_charsmap);
-            charsmap.and_then(|charsmap| xlm_roberta(vocab, charsmap.as_deref(), config, TOKENIZER_JSON))
+            let charsmap = charsmap.map_err(|message| Error::invalid(path, message))?;
+            xlm_roberta(path, TOKENIZER_JSON, vocab, charsmap.as_deref(), config)?
         }
-        _ => Err(format!(
-            "its model is {kind}, but the tokenizer class is {class:?}; correct tokenizer_class in tokenizer_config.json \
-             (PreTrainedTokenizerFast takes tokenizer.json as it is)"
-        )),
+        _ => {
+            let message = format!(
+                "its model is {kind}, but the tokenizer class is {class:?}; correct tokenizer_class in \
+                 tokenizer_config.json (PreTrainedTokenizerFast takes tokenizer.json as it is)"
+            );
+            return Err(Error::invalid(path, message));
+        }
     };
-    Ok(Parts { added, cut_left, pad, ..parts.map_err(|message| at(path, message))? })
+    Ok(Parts { added, cut_left, pad, ..parts })
 }
 
 /// `tokenizer.json` as it is.
-fn as_it_is(mut file: TokenizerFile, path: &Path) -> Result<Parts> {
-    let added = added_tokens(path, &mut file)?;
+fn as_it_is(path: &Path, file: TokenizerFile) -> Result<Parts> {
+    let added = added_tokens(path, &file)?;
     let (cut_left, pad) = (cuts_left(&file), stored_pad(&file));
     let parts = || {
         Ok(Parts {
-            model: build::model(file.model)?,
             normalizer: file.normalizer.as_ref().map(build::normalizer).transpose()?,
             pre_tokenizer: file.pre_tokenizer.as_ref().map(build::pre_tokenizer).transpose()?,
+            around: file.post_processor.as_ref().map(build::around).transpose()?,
             added,
-            around: Some(file.post_processor.as_ref().map(build::around).transpose()?.unwrap_or_default()),
-            file: TOKENIZER_JSON,
             cut_left,
             pad,
+            ..Parts::new(TOKENIZER_JSON, build::model(file.model)?)
         })
     };
-    parts().map_err(|message| at(path, message))
+    parts().map_err(|message: String| Error::invalid(path, message))
 }
 
 /// The added tokens of `tokenizer.json`, ordered by id.
-fn added_tokens(path: &Path, file: &mut TokenizerFile) -> Result<Vec<AddedToken>> {
+fn added_tokens(path: &Path, file: &TokenizerFile) -> Result<Vec<AddedToken>> {
     let mut tokens = Vec::with_capacity(file.added_tokens.len());
     for value in &file.added_tokens {
         let id = value.get("id").and_then(Value::as_u64).unwrap_or(u64::MAX);
@@ -229,7 +253,8 @@ fn added_tokens(path: &Path, file: &mut TokenizerFile) -> Result<Vec<AddedToken>
 }
 
 fn cuts_left(file: &TokenizerFile) -> bool {
-    file.truncation.as_ref().and_then(|stored| stored.get("direction")).and_then(Value::as_str) == Some("Left")
+    file.truncation.as_ref().and_then(|stored| stored.get("direction")).and_then(Value::as_str)
+        == Some("Left")
 }
 
 fn stored_pad(file: &TokenizerFile) -> Option<String> {
@@ -237,87 +262,98 @@ fn stored_pad(file: &TokenizerFile) -> Option<String> {
 }
 
 /// `BertTokenizer` (`models/bert/tokenization_bert.py`).
-fn bert(vocab: Vocab, config: &Config, file: &'static str) -> Result<Parts, String> {
-    let flag = |name: &str| config.flag(name).map_err(|error| error.to_string());
+fn bert(path: &Path, file: &'static str, vocab: Vocab, config: &Config) -> Result<Parts> {
     let unknown = config.token("unk_token").map_or("[UNK]", |token| &token.content);
+    let model =
+        build::word_piece(vocab, unknown, "##", 100).map_err(|message| Error::invalid(path, message))?;
     let normalizer = BertNormalizer::new(
         true,
-        flag("tokenize_chinese_chars")?.unwrap_or(true),
-        flag("strip_accents")?,
-        flag("do_lower_case")?.unwrap_or(true),
+        config.flag("tokenize_chinese_chars")?.unwrap_or(true),
+        config.flag("strip_accents")?,
+        config.flag("do_lower_case")?.unwrap_or(true),
     );
     Ok(Parts {
-        model: build::word_piece(vocab, unknown, "##", 100)?,
         normalizer: Some(normalizer.into()),
         pre_tokenizer: Some(BertPreTokenizer.into()),
-        ..Parts::of(file)
+        ..Parts::new(file, model)
     })
 }
 
 /// `RobertaTokenizer` (`models/roberta/tokenization_roberta.py`).
-fn roberta(vocab: Vocab, merges: Vec<(String, String)>, config: &Config, file: &'static str) -> Result<Parts, String> {
-    let add_prefix_space = config.flag("add_prefix_space").map_err(|error| error.to_string())?.unwrap_or(false);
-    Ok(Parts {
-        model: build::byte_level_bpe(vocab, merges)?,
-        pre_tokenizer: Some(ByteLevel::new(add_prefix_space, true, true).into()),
-        ..Parts::of(file)
-    })
+fn roberta(
+    path: &Path,
+    file: &'static str,
+    vocab: Vocab,
+    merges: Vec<(String, String)>,
+    config: &Config,
+) -> Result<Parts> {
+    let model = build::byte_level_bpe(vocab, merges).map_err(|message| Error::invalid(path, message))?;
+    let add_prefix_space = config.flag("add_prefix_space")?.unwrap_or(false);
+    let split = ByteLevel::new(add_prefix_space, true, true);
+    Ok(Parts { pre_tokenizer: Some(split.into()), ..Parts::new(file, model) })
 }
 
 /// `XLMRobertaTokenizer` (`models/xlm_roberta/tokenization_xlm_roberta.py`).
-fn xlm_roberta(vocab: Vec<(String, f64)>, map: Option<&[u8]>, config: &Config, file: &'static str) -> Result<Parts, String> {
-    let add_prefix_space = config.flag("add_prefix_space").map_err(|error| error.to_string())?.unwrap_or(true);
+fn xlm_roberta(
+    path: &Path,
+    file: &'static str,
+    vocab: Vec<(String, f64)>,
+    map: Option<&[u8]>,
+    config: &Config,
+) -> Result<Parts> {
+    let invalid = |message| Error::invalid(path, message);
+    let model = build::unigram(vocab, Some(3), false).map_err(invalid)?;
+    let normalizer = map.map(charsmap::normalizer).transpose().map_err(invalid)?;
+    let add_prefix_space = config.flag("add_prefix_space")?.unwrap_or(true);
     let scheme = if add_prefix_space { PrependScheme::Always } else { PrependScheme::Never };
     let split = PreTokenizers::new(vec![WhitespaceSplit.into(), Metaspace::new('▁', scheme, true).into()]);
     Ok(Parts {
-        model: build::unigram(vocab, Some(3), false)?,
-        normalizer: map.map(charsmap::normalizer).transpose()?.map(Into::into),
+        normalizer: normalizer.map(Into::into),
         pre_tokenizer: Some(split.into()),
-        ..Parts::of(file)
+        ..Parts::new(file, model)
     })
-}
-
-impl Parts {
-    /// Placeholders for what a class does not decide; the model is always given.
-    fn of(file: &'static str) -> Self {
-        let model = tokenizers::models::wordlevel::WordLevel::default().into();
-        Self { model, normalizer: None, pre_tokenizer: None, added: Vec::new(), around: None, file, cut_left: false, pad: None }
-    }
 }
 
 /// A sentencepiece model alone: ids as fairseq numbers them (`XLMRobertaConverter.convert_from_spm` in
 /// `convert_slow_tokenizer.py`): four special tokens, the pieces without their first three, the mask.
 fn from_sentencepiece(path: &Path, config: &mut Config) -> Result<Parts> {
     let bytes = fs::read(path).map_err(|error| Error::io(path, error))?;
-    let model = sentencepiece::parse(&bytes).map_err(|message| at(path, message))?;
+    let model = sentencepiece::parse(&bytes).map_err(|message| Error::invalid(path, message))?;
     if model.model_type != UNIGRAM {
-        let message = format!("its model type is {}; only unigram, {UNIGRAM}, is supported", model.model_type);
-        return Err(at(path, message));
+        let message =
+            format!("its model type is {}; only unigram, {UNIGRAM}, is supported", model.model_type);
+        return Err(Error::invalid(path, message));
     }
-    if model.pieces.len() < 4 {
-        return Err(at(path, format!("it has {} pieces; it must begin with <unk>, <s>, </s> and have others", model.pieces.len())));
+    let pieces = model.pieces.len();
+    if pieces < 4 {
+        let message = format!("it has {pieces} pieces; it must begin with <unk>, <s>, </s> and have others");
+        return Err(Error::invalid(path, message));
     }
     if config.extra.is_empty() {
         let added = model.pieces.iter().filter(|piece| [CONTROL, USER_DEFINED].contains(&piece.kind));
-        config.extra = added.map(|piece| AddedToken::from(&*piece.text, piece.kind == CONTROL).normalized(false)).collect();
+        config.extra = added
+            .map(|piece| AddedToken::from(piece.text.as_str(), piece.kind == CONTROL).normalized(false))
+            .collect();
     }
-    let special = |name: &str| (config.token(name).map(|token| token.content.clone()).unwrap_or_default(), 0.0);
-    let mut vocab: Vec<(String, f64)> = ["bos_token", "pad_token", "eos_token", "unk_token"].map(special).into();
+    let special =
+        |name: &str| (config.token(name).map(|token| token.content.clone()).unwrap_or_default(), 0.0);
+    let mut vocab: Vec<(String, f64)> =
+        ["bos_token", "pad_token", "eos_token", "unk_token"].map(special).into();
     vocab.extend(model.pieces.into_iter().skip(3).map(|piece| (piece.text, f64::from(piece.score))));
     vocab.push(special("mask_token"));
     let map = Some(model.charsmap).filter(|map| !map.is_empty());
-    xlm_roberta(vocab, map.as_deref(), config, SENTENCEPIECE).map_err(|message| at(path, message))
+    xlm_roberta(path, SENTENCEPIECE, vocab, map.as_deref(), config)
 }
 
 /// A token per line; its number is its id.
 fn read_vocab(path: &Path) -> Result<Vocab> {
     let mut vocab = Vocab::default();
     for (id, line) in read_text(path)?.lines().enumerate() {
-        let id = u32::try_from(id).map_err(|_| at(path, "too many lines".to_owned()))?;
+        let id = u32::try_from(id).map_err(|_| Error::invalid(path, "too many lines"))?;
         vocab.insert(line.trim_end().to_owned(), id);
     }
     if vocab.is_empty() {
-        return Err(at(path, "it is empty".to_owned()));
+        return Err(Error::invalid(path, "it is empty"));
     }
     Ok(vocab)
 }
@@ -325,9 +361,14 @@ fn read_vocab(path: &Path) -> Result<Vocab> {
 /// Two pieces per line, the most urgent first; a line that begins with `#version` is none.
 fn read_merges(path: &Path) -> Result<Vec<(String, String)>> {
     let mut merges = Vec::new();
-    for (number, line) in read_text(path)?.lines().enumerate().filter(|(_, line)| !line.starts_with("#version")) {
+    for (number, line) in
+        read_text(path)?.lines().enumerate().filter(|(_, line)| !line.starts_with("#version"))
+    {
         merges.push(split_merge(line).ok_or_else(|| {
-            at(path, format!("line {}: {line:?} is not two pieces with a space between them", number + 1))
+            Error::invalid(
+                path,
+                format!("line {}: {line:?} is not two pieces with a space between them", number + 1),
+            )
         })?);
     }
     Ok(merges)
@@ -337,7 +378,7 @@ fn read_text(path: &Path) -> Result<String> {
     String::from_utf8(fs::read(path).map_err(|error| Error::io(path, error))?).map_err(|error| {
         let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
         let line = valid.iter().filter(|&&byte| byte == b'\n').count() + 1;
-        at(path, format!("line {line}: it is not UTF-8"))
+        Error::invalid(path, format!("line {line}: it is not UTF-8"))
     })
 }
 
@@ -358,6 +399,11 @@ fn assemble(parts: Parts, class: Class, config: &Config, do_lower_case: bool) ->
 
     let mut tokens = parts.added;
     tokens.extend(config.decoder.iter().flatten().map(|(_, token)| token.clone()));
+    for (_, token) in &config.listed {
+        if tokens.iter().all(|known| known.content != token.content) {
+            tokens.push(token.clone());
+        }
+    }
     for (_, token) in &config.named {
         if tokens.iter().all(|known| known.content != token.content) {
             tokens.push(token.clone().special(true));
@@ -378,7 +424,8 @@ fn assemble(parts: Parts, class: Class, config: &Config, do_lower_case: bool) ->
         },
         (None, around) => around.unwrap_or_default(),
     };
-    let contents = config.named.iter().map(|(_, token)| token).chain(&config.extra).map(|token| &token.content);
+    let contents =
+        config.named.iter().map(|(_, token)| token).chain(&config.extra).map(|token| &token.content);
     let special = contents.filter_map(|content| inner.token_to_id(content)).collect();
     let pad = id("pad_token").or_else(|| inner.token_to_id(parts.pad.as_deref()?));
     Ok(Tokenizer {

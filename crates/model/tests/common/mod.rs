@@ -1,81 +1,88 @@
-//! What tests of this crate share: the recorded cases of `golden/models`, put together as directories, and the data folder
-//! beside the repository, which may be absent.
+//! What tests of this crate share: the recorded cases of `golden/models`, put together as directories, the real model, and the
+//! data folder beside the repository. The last two may be absent.
 
-#![allow(dead_code, reason = "every test file uses a part of it")]
+#![allow(dead_code, unreachable_pub, reason = "every test file uses a part of it")]
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
+use tempfile::TempDir;
 
 /// `golden/` of the repository.
 pub fn golden() -> PathBuf {
     PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../golden"))
 }
 
-/// The data folder beside the repository, or a path in it; `None`, said aloud, where it is absent.
-#[allow(clippy::print_stderr)]
+/// A path in the data folder beside the repository; `None`, said aloud, where it is absent.
 pub fn shared(test: &str, path: &str) -> Option<PathBuf> {
-    let found = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared")).join(path);
-    if found.exists() {
-        return Some(found);
+    present(
+        test,
+        Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared")).join(path),
+        "no data folder",
+    )
+}
+
+/// The directory of the real model; `None`, said aloud, where it is absent.
+pub fn minilm(test: &str) -> Option<PathBuf> {
+    let path = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../models/all-MiniLM-L6-v2"));
+    present(test, path.to_owned(), "no model; scripts/fetch-minilm.sh gets it")
+}
+
+#[allow(clippy::print_stderr, reason = "a test that did not run must not look like one that passed")]
+fn present(test: &str, path: PathBuf, why: &str) -> Option<PathBuf> {
+    if path.exists() {
+        return Some(path);
     }
-    eprintln!("SKIPPED: {test}: there is no {}", found.display());
+    eprintln!("SKIPPED: {test}: {why}: {}", path.display());
     None
 }
 
 /// All cases of `golden/models/cases.json`; `golden/README.md` says what their keys mean.
-pub fn cases() -> Vec<Case> {
-    let text = fs::read_to_string(golden().join("models/cases.json")).unwrap();
-    let cases: Vec<Value> = serde_json::from_str(&text).unwrap();
+pub fn cases() -> Vec<Value> {
+    let cases: Vec<Value> =
+        serde_json::from_slice(&fs::read(golden().join("models/cases.json")).unwrap()).unwrap();
     assert!(!cases.is_empty());
-    cases.into_iter().map(Case).collect()
+    cases
 }
 
-/// One case as the file has it.
-pub struct Case(pub Value);
+/// The case of that name.
+pub fn case(name: &str) -> Value {
+    cases()
+        .into_iter()
+        .find(|case| case["name"] == name)
+        .unwrap_or_else(|| panic!("no case is called {name}"))
+}
 
-impl Case {
-    pub fn name(&self) -> &str {
-        self.0["name"].as_str().unwrap()
-    }
+/// The texts of a case.
+pub fn texts(case: &Value) -> Vec<String> {
+    case["texts"].as_array().unwrap().iter().map(|text| text.as_str().unwrap().to_owned()).collect()
+}
 
-    pub fn texts(&self) -> Vec<&str> {
-        self.0["texts"].as_array().unwrap().iter().map(|text| text.as_str().unwrap()).collect()
-    }
-
-    pub fn max_seq_length(&self) -> Option<usize> {
-        self.0["max_seq_length"].as_u64().map(|length| length as usize)
-    }
-
-    /// Per text, the ids that the encoder reads; `None` for static models.
-    pub fn token_ids(&self) -> Option<Vec<Vec<u32>>> {
-        self.0.get("token_ids").map(|ids| serde_json::from_value(ids.clone()).unwrap())
-    }
-
-    /// Writes the model directory: `base`, without `remove`, then `copy`, then `files`.
-    pub fn assemble(&self, directory: &Path) {
-        let models = golden().join("models");
-        if let Some(base) = self.0["base"].as_str() {
-            for entry in fs::read_dir(models.join(base)).unwrap() {
-                let path = entry.unwrap().path();
-                fs::copy(&path, directory.join(path.file_name().unwrap())).unwrap();
-            }
-        }
-        for name in self.0["remove"].as_array().unwrap() {
-            fs::remove_file(directory.join(name.as_str().unwrap())).unwrap();
-        }
-        let target = |name: &str| {
-            let path = directory.join(name);
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            path
-        };
-        for (name, source) in self.0["copy"].as_object().unwrap() {
-            fs::copy(models.join(source.as_str().unwrap()), target(name)).unwrap();
-        }
-        for (name, value) in self.0["files"].as_object().unwrap() {
-            let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-            fs::write(target(name), text).unwrap();
+/// Writes the model directory of a case: `base`, without `remove`, then `copy`, then `files`.
+pub fn assemble(case: &Value) -> TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    let models = golden().join("models");
+    if let Some(base) = case["base"].as_str() {
+        for entry in fs::read_dir(models.join(base)).unwrap() {
+            let path = entry.unwrap().path();
+            fs::copy(&path, directory.path().join(path.file_name().unwrap())).unwrap();
         }
     }
+    for name in case["remove"].as_array().unwrap() {
+        fs::remove_file(directory.path().join(name.as_str().unwrap())).unwrap();
+    }
+    let target = |name: &str| {
+        let path = directory.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        path
+    };
+    for (name, source) in case["copy"].as_object().unwrap() {
+        fs::copy(models.join(source.as_str().unwrap()), target(name)).unwrap();
+    }
+    for (name, value) in case["files"].as_object().unwrap() {
+        let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        fs::write(target(name), text).unwrap();
+    }
+    directory
 }

@@ -45,7 +45,14 @@ pub(crate) struct Reply {
 
 impl Reply {
     pub(crate) fn new(status: u16, body: impl Into<Vec<u8>>) -> Self {
-        Self { status, headers: Vec::new(), body: body.into(), cut: None, framing: Framing::Length, endless: false }
+        Self {
+            status,
+            headers: Vec::new(),
+            body: body.into(),
+            cut: None,
+            framing: Framing::Length,
+            endless: false,
+        }
     }
 
     pub(crate) fn header(mut self, name: &str, value: impl Into<String>) -> Self {
@@ -55,7 +62,8 @@ impl Reply {
 
     /// The bytes from where the request asks for them.
     fn part_of(content: &[u8], request: &Request) -> Self {
-        let range = request.headers.get("range").and_then(|range| range.strip_prefix("bytes=")?.strip_suffix('-'));
+        let range =
+            request.headers.get("range").and_then(|range| range.strip_prefix("bytes=")?.strip_suffix('-'));
         match range.and_then(|start| start.parse::<usize>().ok()) {
             None => Self::new(200, content),
             Some(start) if start >= content.len() => {
@@ -186,7 +194,9 @@ impl Model {
     pub(crate) fn bert(id: &str) -> Self {
         let folder = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../golden/models/bert"));
         let mut files = BTreeMap::new();
-        for name in ["config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "vocab.txt"] {
+        for name in
+            ["config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "vocab.txt"]
+        {
             files.insert(name.to_owned(), std::fs::read(folder.join(name)).unwrap());
         }
         let modules = json!([
@@ -196,7 +206,13 @@ impl Model {
         files.insert("modules.json".to_owned(), modules.to_string().into_bytes());
         files.insert("1_Pooling/config.json".to_owned(), br#"{"pooling_mode": "mean"}"#.to_vec());
         files.insert("README.md".to_owned(), b"# A model\n".to_vec());
-        for name in ["pytorch_model.bin", "onnx/model.onnx", "train.py", ".gitattributes", "checkpoint-1/model.safetensors"] {
+        for name in [
+            "pytorch_model.bin",
+            "onnx/model.onnx",
+            "train.py",
+            ".gitattributes",
+            "checkpoint-1/model.safetensors",
+        ] {
             files.insert(name.to_owned(), b"not needed".to_vec());
         }
         let commit = "0123456789abcdef0123456789abcdef01234567".to_owned();
@@ -216,6 +232,11 @@ impl Model {
         hex(digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, &blob).as_ref())
     }
 
+    fn knows(&self, revision: &str) -> bool {
+        let revision = revision.replace("%2F", "/");
+        revision == self.commit || self.revisions.contains(&revision)
+    }
+
     fn listing(&self) -> Reply {
         let siblings = self.files.iter().map(|(name, content)| {
             let hash = Self::hash(name, content);
@@ -233,17 +254,21 @@ impl Model {
     /// What the hub answers; large files are at `storage`.
     fn answer(&self, request: &Request, storage: &str) -> Reply {
         let path = request.path.split('?').next().unwrap_or_default();
-        let missing = |code: &str| Reply::new(404, "{}").header("x-error-code", code).header("x-error-message", "Not here");
+        let missing = |code: &str| {
+            Reply::new(404, "{}").header("x-error-code", code).header("x-error-message", "Not here")
+        };
         if let Some(rest) = path.strip_prefix("/api/models/") {
             let Some(revision) = rest.strip_prefix(&format!("{}/revision/", self.id)) else {
                 return missing("RepoNotFound");
             };
-            let revision = revision.replace("%2F", "/");
-            let known = revision == self.commit || self.revisions.contains(&revision);
-            return if known { self.listing() } else { missing("RevisionNotFound") };
+            return if self.knows(revision) { self.listing() } else { missing("RevisionNotFound") };
         }
-        let start = format!("/{}/resolve/{}/", self.id, self.commit);
-        let Some(name) = path.strip_prefix(&start) else { return missing("RepoNotFound") };
+        let found =
+            path.strip_prefix(&format!("/{}/resolve/", self.id)).and_then(|rest| rest.split_once('/'));
+        let Some((revision, name)) = found else { return missing("RepoNotFound") };
+        if !self.knows(revision) {
+            return missing("RevisionNotFound");
+        }
         let Some(content) = self.files.get(name) else { return missing("EntryNotFound") };
         let hash = Self::hash(name, content);
         if Self::is_large(name) {
@@ -253,13 +278,18 @@ impl Model {
                 .header("x-linked-size", content.len().to_string())
                 .header("x-repo-commit", self.commit.clone());
         }
-        Reply::part_of(content, request).header("etag", format!("\"{hash}\"")).header("x-repo-commit", self.commit.clone())
+        Reply::part_of(content, request)
+            .header("etag", format!("\"{hash}\""))
+            .header("x-repo-commit", self.commit.clone())
     }
 
     /// What the storage of large files answers.
     fn stored(&self, request: &Request) -> Reply {
         let hash = request.path.trim_start_matches('/').split('?').next().unwrap_or_default();
-        let found = self.files.iter().find(|(name, content)| Self::is_large(name) && Self::hash(name, content) == hash);
+        let found = self
+            .files
+            .iter()
+            .find(|(name, content)| Self::is_large(name) && Self::hash(name, content) == hash);
         found.map_or_else(|| Reply::new(404, ""), |(_, content)| Reply::part_of(content, request))
     }
 }
