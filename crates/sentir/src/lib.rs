@@ -46,8 +46,8 @@
 
 pub use sentir_model::download;
 pub use sentir_model::{
-    Description, EncodeOptions, Encoded, Error, LoadOptions, ModuleDescription, Prompts, Result, SentenceTransformer, Task,
-    Truncation, TruncationReport, WeightsDescription,
+    Description, EncodeOptions, Encoded, Error, LoadOptions, ModuleDescription, Prompts, Result,
+    SentenceTransformer, Task, Truncation, TruncationReport, WeightsDescription,
 };
 pub use sentir_vectors::compress::{Embeddings, Precision, Ranges, quantize};
 pub use sentir_vectors::top_k::{Hit, SearchOptions, search};
