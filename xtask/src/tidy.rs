@@ -8,7 +8,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
-/// The most lines that a source file has.
+/// The most lines that a source file has. Tables of cases in `tests/` may be longer.
 const LONGEST: usize = 600;
 
 /// What each crate of the workspace may depend on inside of it.
@@ -84,7 +84,9 @@ fn check_file(path: &Path, text: &str) -> Vec<String> {
     }
     if extension == "rs" {
         findings.extend(opening(text));
-        findings.extend(length(text));
+        if !name.contains("/tests/") {
+            findings.extend(length(text));
+        }
         findings.extend(unsafe_code(&name, text));
     }
     if extension == "md" {
@@ -140,9 +142,9 @@ fn unsafe_code(name: &str, text: &str) -> Vec<(usize, String)> {
         findings.push((1, "the crate does not forbid unsafe code: add #![forbid(unsafe_code)]".to_owned()));
     }
     for (i, line) in text.lines().enumerate() {
-        let code = line.split("//").next().unwrap_or_default();
-        let mut words = code.split(|c: char| !c.is_alphanumeric() && c != '_' && c != '"');
-        if words.any(|word| word == "unsafe") {
+        // Without comments and without what stands between quotes.
+        let code: String = line.split("//").next().unwrap_or_default().split('"').step_by(2).collect();
+        if code.split(|c: char| !c.is_alphanumeric() && c != '_').any(|word| word == "unsafe") {
             findings.push((
                 i + 1,
                 "unsafe outside crates/kernels: move it there, behind a safe function".to_owned(),

@@ -203,17 +203,10 @@ impl SentenceTransformer {
         let one = |index: usize| -> Result<(Vec<Vec<u32>>, usize)> {
             check_interrupt(options)?;
             let text = texts[index].as_ref();
-            let (chunks, cut) = match &self.reader {
-                Reader::Static(_) => (vec![tokenizer.encode_plain(&format!("{prompt}{text}"))?], 0),
-                Reader::Transformer(..) => {
-                    let tokens = tokenizer.encode(prompt, text)?;
-                    if tokens.cut > 0 && policy == Truncation::ChunkMean {
-                        (tokenizer.encode_chunks(prompt, text)?, tokens.cut)
-                    } else {
-                        (vec![tokens.ids], tokens.cut)
-                    }
-                }
-            };
+            let (chunks, cut) = self.chunks(prompt, text, policy).map_err(|error| match error {
+                Error::Argument(message) => Error::Text { index, message },
+                other => other,
+            })?;
             if cut > 0 && policy == Truncation::Error {
                 let limit = tokenizer.max_length().unwrap_or_default();
                 let message = format!(
@@ -246,6 +239,27 @@ impl SentenceTransformer {
         };
         let truncation = TruncationReport { max_seq_length: tokenizer.max_length(), policy, tokens_cut };
         Ok(Tokenized { items, skip, truncation })
+    }
+
+    /// The tokens of one text, in one piece unless it is too long and to be read in chunks; and how many were too many.
+    fn chunks(&self, prompt: &str, text: &str, policy: Truncation) -> Result<(Vec<Vec<u32>>, usize)> {
+        let tokenizer = self.reader.tokenizer();
+        let limit = tokenizer.max_length().unwrap_or(usize::MAX);
+        if let Reader::Static(_) = &self.reader {
+            // No special tokens, so that chunks are just pieces.
+            let mut ids = tokenizer.encode_plain(&format!("{prompt}{text}"))?;
+            let cut = ids.len().saturating_sub(limit);
+            if cut > 0 && policy == Truncation::ChunkMean {
+                return Ok((ids.chunks(limit.max(1)).map(<[u32]>::to_vec).collect(), cut));
+            }
+            ids.truncate(limit);
+            return Ok((vec![ids], cut));
+        }
+        let tokens = tokenizer.encode(prompt, text)?;
+        if tokens.cut > 0 && policy == Truncation::ChunkMean {
+            return Ok((tokenizer.encode_chunks(prompt, text)?, tokens.cut));
+        }
+        Ok((vec![tokens.ids], tokens.cut))
     }
 
     /// Calls `each(pass, batch, items)` for every batch, `items` being the numbers of its sentences.

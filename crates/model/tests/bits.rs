@@ -1,5 +1,7 @@
 //! A text has the same vector, bit for bit, alone, first, in the middle or last of a batch, and with any number of threads.
 
+#![allow(clippy::print_stdout)] // figures for whoever runs it with --nocapture
+
 mod common;
 
 use std::sync::LazyLock;

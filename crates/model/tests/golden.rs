@@ -1,6 +1,8 @@
 //! Every recorded case: the directory as a release of sentence-transformers wrote it, the texts, the options; and the vectors that
 //! sentence-transformers 6.2 gives.
 
+#![allow(clippy::print_stdout)] // figures for whoever runs it with --nocapture
+
 mod common;
 
 use sentir_model::{EncodeOptions, LoadOptions, SentenceTransformer, Task};

@@ -1,6 +1,8 @@
 //! The real model all-MiniLM-L6-v2 against what sentence-transformers 6.2 gives (`golden/minilm`, recorded by
 //! `golden/make_minilm.py`), on real texts that lie beside the repository.
 
+#![allow(clippy::print_stdout)] // figures for whoever runs it with --nocapture
+
 mod common;
 
 use std::collections::HashMap;

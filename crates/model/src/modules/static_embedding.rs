@@ -28,8 +28,7 @@ impl StaticEmbedding {
         if !folder.join("tokenizer.json").is_file() {
             return Err(Error::invalid(folder, "there is no tokenizer.json; a StaticEmbedding needs it"));
         }
-        let mut tokenizer = Tokenizer::load_json_alone(folder)?;
-        tokenizer.set_max_length(None)?;
+        let tokenizer = Tokenizer::load_json_alone(folder)?;
         let weights = Weights::open(folder)?;
         let name = if weights.contains("embedding.weight") { "embedding.weight" } else { "embeddings" };
         let view = weights.get(name)?;
@@ -39,7 +38,7 @@ impl StaticEmbedding {
         };
         let folded = weights.contains("mapping") || weights.contains("weights");
         let table = if name == "embeddings" && (folded || view.dtype == Dtype::I8) {
-            fold(&weights, &view, rows, width)?
+            fold(&weights, view, rows, width)?
         } else {
             parameters::table(&weights, name, rows, width)?
         };
