@@ -30,6 +30,8 @@ pub mod weights;
 pub use encode::{EncodeOptions, Encoded};
 pub use error::{Error, Result};
 pub use inspect::{Description, ModuleDescription, WeightsDescription};
+#[doc(hidden)]
+pub use modules::module_folders;
 pub use prompts::{Prompts, Task};
 pub use sentence_transformer::{LoadOptions, SentenceTransformer};
 pub use truncation::{Truncation, TruncationReport};

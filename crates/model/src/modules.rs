@@ -106,6 +106,12 @@ pub(crate) fn parse(path: &Path, bytes: &[u8]) -> Result<Vec<Module>> {
     Ok(modules)
 }
 
+/// The folders of the modules in a modules.json. For fuzzing.
+#[doc(hidden)]
+pub fn module_folders(path: &Path, bytes: &[u8]) -> Result<Vec<PathBuf>> {
+    Ok(parse(path, bytes)?.into_iter().map(|module| module.folder).collect())
+}
+
 /// The class path of a module of sentence-transformers, whatever release wrote it, as a kind.
 fn kind(path: &Path, class: &str) -> Result<Kind> {
     let unsupported = |message: String| Error::UnsupportedModule {
