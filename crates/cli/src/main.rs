@@ -36,7 +36,7 @@ fn main() -> ExitCode {
 
 fn run(cli: &Cli) -> Result<()> {
     interrupt::install()?;
-    sentir_kernels::simd::check_isa().map_err(anyhow::Error::msg)?;
+    sentir::check_isa().map_err(anyhow::Error::msg)?;
     if let Some(threads) = cli.global.threads {
         rayon::ThreadPoolBuilder::new()
             .num_threads(threads.into())
@@ -52,11 +52,12 @@ fn run(cli: &Cli) -> Result<()> {
     }
 }
 
-/// A panic of the parquet library over a damaged file is caught and reported as an error; it is not printed as well.
+/// A panic of the parquet or the tokenizers library over a damaged file is caught and reported as an error; it is not
+/// printed as well.
 fn quiet_panics_of_readers() {
     let print = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
-        if !input::parquet::reading() {
+        if !input::parquet::reading() && !sentir::tokens::tokenizing() {
             print(panic);
         }
     }));

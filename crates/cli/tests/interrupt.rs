@@ -73,7 +73,7 @@ fn assert_interrupted(child: Child, directory: &Path) {
 
 #[test]
 fn while_encoding() {
-    let directory = prepared(200_000);
+    let directory = prepared(100_000);
     let mut child = start(directory.path(), &[]);
     assert!(wait_for(&mut child, directory.path(), |_| true), "it ended too early");
     std::thread::sleep(Duration::from_millis(500));
@@ -84,7 +84,7 @@ fn while_encoding() {
 #[test]
 fn while_writing() {
     // Few texts and many numbers: a long time of writing.
-    let directory = prepared(4000);
+    let directory = prepared(2000);
     let mut child = start(directory.path(), &["--output-value", "token_embeddings"]);
     assert!(wait_for(&mut child, directory.path(), |length| length > 0), "it ended too early");
     press(&child);
@@ -93,7 +93,7 @@ fn while_writing() {
 
 #[test]
 fn twice() {
-    let directory = prepared(200_000);
+    let directory = prepared(100_000);
     let mut child = start(directory.path(), &[]);
     assert!(wait_for(&mut child, directory.path(), |_| true), "it ended too early");
     std::thread::sleep(Duration::from_millis(300));
@@ -114,9 +114,11 @@ fn while_waiting_for_texts() {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     assert!(wait_for(&mut child, directory.path(), |_| true), "it ended too early");
     let begun = Instant::now();
+    // Standard input stays open (waiting for the process would close it): it must not wait for more.
+    let input = child.stdin.take();
     press(&child);
-    // Standard input stays open: it must not wait for more.
     assert_eq!(child.wait().unwrap().code(), Some(130));
+    drop(input);
     assert!(begun.elapsed() < Duration::from_secs(5));
     assert_eq!(listing(&directory.path().join("out")), ["x.jsonl"]);
 }

@@ -73,7 +73,10 @@ mod tests {
     #[test]
     fn what_is_no_file_is_an_error() {
         let directory = tempfile::tempdir().unwrap();
-        assert_eq!(Mapped::open(&directory.path().join("absent")).unwrap_err().kind(), io::ErrorKind::NotFound);
+        assert_eq!(
+            Mapped::open(&directory.path().join("absent")).unwrap_err().kind(),
+            io::ErrorKind::NotFound
+        );
         assert!(Mapped::open(directory.path()).is_err(), "a directory is not mapped");
     }
 }

@@ -31,6 +31,42 @@ pub fn max_rows(rows: &[f32], width: usize, out: &mut [f32]) {
 }
 
 fn check(rows: &[f32], width: usize, out: &[f32]) {
-    assert!(width > 0 && rows.len() % width == 0, "{} numbers are not rows of {width}", rows.len());
+    assert!(width > 0 && rows.len().is_multiple_of(width), "{} numbers are not rows of {width}", rows.len());
     assert_eq!(out.len(), width, "the pooled vector is as wide as a row");
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::naive;
+
+    proptest! {
+        #[test]
+        fn equals_the_plain_loops(values in prop::collection::vec(-2.0f32..2.0, 0..600), width in 1usize..40) {
+            let rows = &values[..values.len() / width * width];
+            let (mut y, mut expected) = (vec![f32::NAN; width], vec![f32::NAN; width]);
+            max_rows(rows, width, &mut y);
+            naive::max_rows(rows, width, &mut expected);
+            prop_assert_eq!(&y, &expected);
+            for first in [None, Some(3.0)] {
+                match first {
+                    None => sum_rows(rows, width, &mut y),
+                    Some(first) => weighted_sum_rows(rows, width, first, &mut y),
+                }
+                naive::sum_rows(rows, width, first, &mut expected);
+                let tolerance = 1e-7 * (4 + rows.len() * rows.len()) as f32;
+                prop_assert!(y.iter().zip(&expected).all(|(y, e)| (y - e).abs() <= tolerance));
+            }
+        }
+    }
+
+    #[test]
+    fn the_largest_with_nan_is_nan() {
+        let mut y = [0.0; 2];
+        max_rows(&[f32::NAN, 1.0, 2.0, f32::NEG_INFINITY], 2, &mut y);
+        assert!(y[0].is_nan());
+        assert_eq!(y[1], 1.0);
+    }
 }

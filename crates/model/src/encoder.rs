@@ -67,6 +67,8 @@ impl Encoder {
                 output_norm: norm(names.output_norm)?,
             })
         };
+        // A number of layers that nothing backs is an error before memory is asked for.
+        weights.get(&full(&format!("{}.{}.{}.weight", names.layer, shape.layers - 1, names.query)))?;
         Ok(Self {
             words: table(names.words, shape.vocabulary)?,
             positions: table(names.positions, shape.positions)?,

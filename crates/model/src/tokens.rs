@@ -11,9 +11,21 @@ mod json_file;
 mod sentencepiece;
 mod source;
 
+use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use crate::{Error, Result};
+
+thread_local! {
+    static TOKENIZING: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether this thread is in the tokenizers library. A panic there (which some patterns of a `tokenizer.json` bring about)
+/// becomes an [`Error`]; a panic hook that prints should leave it out.
+pub fn tokenizing() -> bool {
+    TOKENIZING.get()
+}
 
 /// The token ids of one text.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -119,9 +131,18 @@ impl Tokenizer {
     /// # Errors
     /// As [`Tokenizer::encode`].
     pub fn encode_plain(&self, text: &str) -> Result<Vec<u32>> {
-        match self.inner.encode_fast(text, false) {
-            Ok(encoding) => Ok(encoding.get_ids().to_vec()),
-            Err(error) => Err(Error::Argument(format!("the text cannot be tokenized ({error})"))),
+        TOKENIZING.set(true);
+        // The library only reads itself here, so that nothing is left half changed.
+        let encoded = catch_unwind(AssertUnwindSafe(|| self.inner.encode_fast(text, false)));
+        TOKENIZING.set(false);
+        match encoded {
+            Ok(Ok(encoding)) => Ok(encoding.get_ids().to_vec()),
+            Ok(Err(error)) => Err(Error::Argument(format!("the text cannot be tokenized ({error})"))),
+            Err(_) => {
+                let file = self.file;
+                let message = format!("the rules of {file} fail on the text; a pattern may match nothing");
+                Err(Error::Argument(message))
+            }
         }
     }
 

@@ -7,6 +7,7 @@ mod pickle;
 mod safetensors;
 mod torch;
 mod view;
+mod zip;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Component, Path, PathBuf};
@@ -88,7 +89,7 @@ impl Weights {
             if name.contains(['\\', '\0'])
                 || !matches!((parts.next(), parts.next()), (Some(Component::Normal(_)), None))
             {
-                let message = format!("the file \"{}\" leaves the directory", name.escape_debug());
+                let message = format!("the file \"{}\" leaves the directory", shown(name));
                 return Err(Error::invalid(&path, message));
             }
             shards.insert(name, Self::open_file(&directory.join(name))?.tensors);
@@ -97,11 +98,8 @@ impl Weights {
         let mut tensors = BTreeMap::new();
         for (name, file) in &index.weight_map {
             let Some(view) = shards.get_mut(file.as_str()).and_then(|shard| shard.remove(name)) else {
-                return Err(Error::tensor(
-                    &path,
-                    name,
-                    format!("{file}, where it should be, does not have it"),
-                ));
+                let message = format!("{}, where it should be, does not have it", shown(file));
+                return Err(Error::tensor(&path, shown(name), message));
             };
             tensors.insert(name.clone(), view);
         }
@@ -138,7 +136,7 @@ impl Weights {
             let hint = if like.is_empty() {
                 "the file has no tensors".to_owned()
             } else {
-                format!("closest are {}", like.join(", "))
+                format!("closest are {}", shown(&like.join(", ")))
             };
             Error::tensor(&self.path, name, format!("it is missing; {hint}"))
         })
@@ -156,11 +154,26 @@ impl Weights {
 
 /// `.safetensors` is what it says; anything else is PyTorch's, whose two formats differ in the first bytes.
 fn parse(path: &Path, source: Source) -> Result<BTreeMap<String, View>> {
+    let bytes = (*source).as_ref();
+    if bytes.starts_with(b"version https://git-lfs") {
+        let message =
+            "this is a pointer of Git LFS and not the file itself; run `git lfs pull` where it was cloned";
+        return Err(Error::invalid(path, message));
+    }
     if path.extension().is_some_and(|extension| extension == "safetensors") {
         safetensors::parse(path, &source)
-    } else if (*source).as_ref().starts_with(b"PK\x03\x04") {
+    } else if bytes.starts_with(b"PK\x03\x04") {
         torch::parse_zip(path, &source)
     } else {
         torch::parse_legacy(path, &source)
     }
+}
+
+/// A text out of a file for a message: its beginning, without control characters.
+fn shown(text: &str) -> String {
+    let mut shown: String = text.chars().take(200).flat_map(char::escape_debug).collect();
+    if text.chars().nth(200).is_some() {
+        shown.push('…');
+    }
+    shown
 }

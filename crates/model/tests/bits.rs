@@ -77,7 +77,7 @@ fn the_real_model() {
         (0..length).map(|i| words[(i * 7 + length) % words.len()]).collect::<Vec<_>>().join(" ")
     };
     let others: Vec<String> = (0..63).map(|i| sentence(1 + i * 5 % 47)).collect();
-    for length in [1, 2, 13, 40, 300] {
+    for length in [2, 13, 300] {
         check(&model, &sentence(length), &others).unwrap();
     }
 }

@@ -718,6 +718,7 @@ fn a_directory_needs_no_hub() {
 }
 
 /// Runs a Python script with huggingface_hub, or says that there is none.
+#[allow(clippy::print_stderr, reason = "a test that is skipped says so")]
 fn python(test: &str, script: &str, arguments: &[&str]) -> Option<String> {
     let python = std::env::var("SENTIR_PYTHON").unwrap_or_else(|_| "python3".to_owned());
     let known = Command::new(&python).args(["-c", "import huggingface_hub"]).output();

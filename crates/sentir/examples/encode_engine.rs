@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use sentir::{EncodeOptions, Rows, SentenceTransformer};
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
+fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [model, texts, threads, repeat, output] = arguments.as_slice() else {
         return Err("usage: encode_engine MODEL TEXTS THREADS REPEAT OUTPUT".into());
@@ -20,7 +20,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let texts = std::fs::read_to_string(texts)?;
     let texts: Vec<&str> = texts.lines().collect();
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build()?;
-    pool.install(|| -> Result<(), Box<dyn std::error::Error>> {
+    pool.install(|| -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         let started = Instant::now();
         let model = SentenceTransformer::load(model)?;
         let load_seconds = started.elapsed().as_secs_f64();

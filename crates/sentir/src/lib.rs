@@ -44,11 +44,11 @@
 
 #![forbid(unsafe_code)]
 
-pub use sentir_model::download;
 pub use sentir_model::{
-    Description, EncodeOptions, Encoded, Error, LoadOptions, ModuleDescription, Prompts, Result,
-    SentenceTransformer, Task, Truncation, TruncationReport, WeightsDescription,
+    Description, EncodeOptions, Encoded, Error, Isa, LoadOptions, ModuleDescription, Prompts, Result,
+    SentenceTransformer, Task, Truncation, TruncationReport, WeightsDescription, check_isa, isa,
 };
+pub use sentir_model::{download, tokens};
 pub use sentir_vectors::compress::{Embeddings, Precision, Ranges, quantize};
 pub use sentir_vectors::top_k::{Hit, SearchOptions, search};
 pub use sentir_vectors::{Rows, Similarity, metrics, similarity};

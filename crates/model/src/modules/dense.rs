@@ -42,7 +42,10 @@ impl Dense {
         super::expect_sentence_embedding(&path)?;
         let (inputs, outputs) = (config.in_features, config.out_features);
         if inputs != width {
-            return Err(Error::invalid(&path, format!("in_features is {inputs}, but the vectors before it have {width} components")));
+            return Err(Error::invalid(
+                &path,
+                format!("in_features is {inputs}, but the vectors before it have {width} components"),
+            ));
         }
         if outputs == 0 {
             return Err(Error::invalid(&path, "out_features is 0"));
@@ -55,7 +58,9 @@ impl Dense {
             })?,
         };
         let weights = Weights::open(folder)?;
-        let linear = |name: &str, bias| parameters::linear(&weights, &[name.to_owned()], outputs, inputs, bias, backend);
+        let linear = |name: &str, bias| {
+            parameters::linear(&weights, &[name.to_owned()], outputs, inputs, bias, backend)
+        };
         Ok(Self {
             linear: linear("linear", config.bias.unwrap_or(true))?,
             activation,
@@ -87,7 +92,12 @@ impl Dense {
             Residual::Identity => ", plus its input",
             Residual::Projected(_) => ", plus a projection of its input",
         };
-        format!("{} to {} components, {:?}{bias}{residual}", self.linear.weight.inputs(), self.outputs(), self.activation)
+        format!(
+            "{} to {} components, {:?}{bias}{residual}",
+            self.linear.weight.inputs(),
+            self.outputs(),
+            self.activation
+        )
     }
 
     /// `x` is `[texts, inputs]`; the result is `[texts, outputs]`.
@@ -121,7 +131,8 @@ const FUNCTIONS: [(&str, Activation); 6] = [
 fn activation(name: &str) -> Option<Activation> {
     let short = name.strip_prefix("torch.nn.")?;
     let short = short.strip_prefix("modules.").unwrap_or(short);
-    let found = FUNCTIONS.iter().find(|(known, _)| *known == short || known.split('.').next_back() == Some(short));
+    let found =
+        FUNCTIONS.iter().find(|(known, _)| *known == short || known.split('.').next_back() == Some(short));
     found.map(|(_, activation)| *activation)
 }
 

@@ -20,7 +20,8 @@ pub(super) fn load(folder: &Path, width: usize, backend: &dyn Backend) -> Result
     let path = folder.join("config.json");
     let config: Config = json::read(&path)?;
     if config.dimension != width {
-        let message = format!("dimension is {}, but the vectors before it have {width} components", config.dimension);
+        let message =
+            format!("dimension is {}, but the vectors before it have {width} components", config.dimension);
         return Err(Error::invalid(&path, message));
     }
     parameters::norm(&Weights::open(folder)?, "norm", width, 1e-5, backend)

@@ -66,7 +66,8 @@ impl Pooling {
         let path = folder.join("config.json");
         let config: Config = json::read(&path)?;
         if let Some(stored) = config.embedding_dimension.filter(|&stored| stored != width) {
-            let message = format!("it pools states of width {stored}, but those of the transformer have {width}");
+            let message =
+                format!("it pools states of width {stored}, but those of the transformer have {width}");
             return Err(Error::invalid(&path, message));
         }
         let mode = |name: &String| {

@@ -58,8 +58,16 @@ impl StaticEmbedding {
 fn fold(weights: &Weights, view: &View, rows: usize, width: usize) -> Result<Table> {
     let path = weights.path();
     let embeddings = view.to_f32()?;
-    let mapping = if weights.contains("mapping") { weights.get("mapping")?.to_i64()? } else { (0..rows as i64).collect() };
-    let factors = if weights.contains("weights") { weights.get("weights")?.to_f32()? } else { vec![1.0; mapping.len()] };
+    let mapping = if weights.contains("mapping") {
+        weights.get("mapping")?.to_i64()?
+    } else {
+        (0..rows as i64).collect()
+    };
+    let factors = if weights.contains("weights") {
+        weights.get("weights")?.to_f32()?
+    } else {
+        vec![1.0; mapping.len()]
+    };
     if factors.len() != mapping.len() {
         let message = format!("there are {} factors for {} tokens", factors.len(), mapping.len());
         return Err(Error::tensor(path, "weights", message));
@@ -68,7 +76,10 @@ fn fold(weights: &Weights, view: &View, rows: usize, width: usize) -> Result<Tab
         let message = format!("token {token} is mapped to row {row} of a table of {rows}");
         return Err(Error::tensor(path, "mapping", message));
     }
-    let row = |(&row, &factor): (&i64, &f32)| embeddings[row as usize * width..][..width].iter().map(move |x| x * factor).collect::<Vec<_>>();
+    let row = |(&row, &factor): (&i64, &f32)| {
+        embeddings[row as usize * width..][..width].iter().map(move |x| x * factor).collect::<Vec<_>>()
+    };
     let values: Vec<f32> = mapping.par_iter().zip(&factors).flat_map_iter(row).collect();
-    parameters::owned_table(values, width).ok_or_else(|| Error::tensor(path, "embeddings", "the table has no columns"))
+    parameters::owned_table(values, width)
+        .ok_or_else(|| Error::tensor(path, "embeddings", "the table has no columns"))
 }

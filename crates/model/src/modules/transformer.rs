@@ -88,8 +88,13 @@ impl Transformer {
 }
 
 /// The stored limit, else that of the tokenizer, but not above the size of the position table. And where it is from.
-fn wanted_length(settings: &Settings, tokenizer: &Tokenizer, positions: usize) -> (Option<usize>, &'static str) {
-    let argument = settings.processor_kwargs.as_ref().and_then(|kwargs| kwargs.get("model_max_length")?.as_u64());
+fn wanted_length(
+    settings: &Settings,
+    tokenizer: &Tokenizer,
+    positions: usize,
+) -> (Option<usize>, &'static str) {
+    let argument =
+        settings.processor_kwargs.as_ref().and_then(|kwargs| kwargs.get("model_max_length")?.as_u64());
     if let Some(length) = argument {
         return (Some(length as usize), "the stored model_max_length");
     }
@@ -110,7 +115,9 @@ fn settings(folder: &Path) -> Result<Settings> {
         }
         let settings: Settings =
             serde_json::from_value(value).map_err(|error| Error::invalid(&path, error.to_string()))?;
-        let filled = |value: &Option<Value>| value.as_ref().is_some_and(|v| !v.is_null() && v.as_object().is_none_or(|o| !o.is_empty()));
+        let filled = |value: &Option<Value>| {
+            value.as_ref().is_some_and(|v| !v.is_null() && v.as_object().is_none_or(|o| !o.is_empty()))
+        };
         let refused = [
             ("query_length", settings.query_length.is_some()),
             ("document_length", settings.document_length.is_some()),
@@ -118,7 +125,10 @@ fn settings(folder: &Path) -> Result<Settings> {
             ("processing_kwargs", filled(&settings.processing_kwargs)),
         ];
         if let Some((key, _)) = refused.iter().find(|(_, refused)| *refused) {
-            return Err(Error::invalid(&path, format!("\"{key}\" is not supported; without it, the vectors would not be the model's")));
+            return Err(Error::invalid(
+                &path,
+                format!("\"{key}\" is not supported; without it, the vectors would not be the model's"),
+            ));
         }
         return Ok(settings);
     }

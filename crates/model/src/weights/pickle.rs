@@ -2,12 +2,12 @@
 //!
 //! A pickle is a program (<https://github.com/python/cpython/blob/main/Lib/pickletools.py>) that names functions and calls
 //! them. This one knows the few that build tensors and dictionaries, as data; any other is an error with its name. Values lie
-//! in one list and refer to each other by number, so that neither cycles nor deep nesting can do harm, and no instruction makes
-//! more than a constant number of them.
+//! in one list and refer to each other by number, so that neither cycles nor deep nesting can do harm; an instruction makes at
+//! most one, of constant size but for the bytes that it takes from the pickle, and their number is limited.
 
 use std::collections::HashMap;
 
-use super::Dtype;
+use super::{Dtype, shown};
 
 /// What went wrong; the caller knows the file.
 pub(super) type Result<T, E = String> = std::result::Result<T, E>;
@@ -34,6 +34,8 @@ pub(super) enum Value {
 /// What a pickle may name.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Global {
+    /// A type of numbers, which is not called.
+    Dtype,
     OrderedDict,
     Size,
     /// `_rebuild_tensor` and `_rebuild_tensor_v2`
@@ -44,21 +46,22 @@ pub(super) enum Global {
 }
 
 /// A run of numbers in the file.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Storage {
-    pub key: String,
+    /// A text.
+    pub key: Id,
     pub dtype: Dtype,
     /// Where in the storage of that key this one begins: old files have storages that are parts of others.
     pub start: usize,
 }
 
-/// A tensor over a storage.
-#[derive(Debug, Clone)]
+/// A tensor over a storage. Nothing of it is checked yet but that its storage is one.
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Tensor {
     pub storage: Storage,
     pub offset: usize,
-    pub shape: Vec<usize>,
-    pub strides: Vec<usize>,
+    pub shape: Id,
+    pub strides: Id,
 }
 
 /// A machine that runs a pickle.
@@ -70,6 +73,8 @@ pub(super) struct Machine<'a> {
     /// Where in the stack the open groups begin.
     marks: Vec<usize>,
     memo: HashMap<u64, Id>,
+    /// How many more items of lists may be copied.
+    copies: usize,
 }
 
 /// What is left after a pickle: its values and which one is the result.
@@ -85,10 +90,29 @@ impl Pickled {
     pub(super) fn get(&self, id: Id) -> &Value {
         &self.values[id as usize]
     }
+
+    /// The items of a list of sizes.
+    pub(super) fn sizes(&self, list: Id) -> Result<Vec<usize>> {
+        let Value::List(items) = self.get(list) else {
+            return Err("it has a shape that is no tuple".to_owned());
+        };
+        if items.len() > 16 {
+            return Err(format!("it has {} dimensions", items.len()));
+        }
+        let size = |&id: &Id| match *self.get(id) {
+            Value::Int(size) => {
+                usize::try_from(size).map_err(|_| format!("it has a size or stride of {size}"))
+            }
+            _ => Err("it has a size that is no number".to_owned()),
+        };
+        items.iter().map(size).collect()
+    }
 }
 
-/// No dictionary of tensors needs a longer program.
+/// No dictionary of tensors needs a longer program, more values or more groups in each other.
 const LONGEST: usize = 32 << 20;
+const MOST: usize = 4 << 20;
+const DEEPEST: usize = 1000;
 
 /// Runs the pickle at the start of `bytes`.
 pub(super) fn run(bytes: &[u8]) -> Result<Pickled> {
@@ -100,6 +124,7 @@ pub(super) fn run(bytes: &[u8]) -> Result<Pickled> {
         stack: Vec::new(),
         marks: Vec::new(),
         memo: HashMap::new(),
+        copies: bytes.len(),
     };
     loop {
         let at = machine.at;
@@ -117,7 +142,12 @@ impl Machine<'_> {
         match opcode {
             b'\x80' => drop(self.take(1)?), // PROTO
             b'\x95' => drop(self.take(8)?), // FRAME
-            b'(' => self.marks.push(self.stack.len()),
+            b'(' => {
+                if self.marks.len() == DEEPEST {
+                    return Err(format!("more than {DEEPEST} groups are open"));
+                }
+                self.marks.push(self.stack.len());
+            }
             b'0' => drop(self.pop()?), // POP
             b'1' => drop(self.pop_group()?),
             b'2' => {
@@ -214,8 +244,7 @@ impl Machine<'_> {
             }
             b'R' => {
                 let (arguments, function) = (self.pop()?, self.pop()?);
-                let value = self.call(function, arguments)?;
-                self.push(value)?;
+                self.call(function, arguments)?;
             }
             b'b' => {
                 // The state of an OrderedDict (its `_metadata`) is not needed.
@@ -230,7 +259,11 @@ impl Machine<'_> {
                 let storage = self.storage(id)?;
                 self.push(Value::Storage(storage))?;
             }
-            b'i' | b'o' | b'\x81' | b'\x92' => {
+            b'i' => {
+                let (module, name) = (self.line()?, self.line()?);
+                return Err(refused(&module, &name));
+            }
+            b'o' | b'\x81' | b'\x92' => {
                 return Err("it makes an object of a class; only tensors are allowed".to_owned());
             }
             b'\x82'..=b'\x84' => {
@@ -243,50 +276,53 @@ impl Machine<'_> {
         Ok(())
     }
 
-    /// A call, as data.
-    fn call(&self, function: Id, arguments: Id) -> Result<Value> {
+    /// A call, as data: pushes its result.
+    fn call(&mut self, function: Id, arguments: Id) -> Result<()> {
         let Value::Global(function) = *self.get(function) else {
             return Err("it calls something that is no function".to_owned());
         };
         let Value::List(arguments) = self.get(arguments) else {
-            return Err("a call without arguments".to_owned());
+            return Err("it calls a function with something that is no tuple".to_owned());
         };
-        let argument = |i: usize| arguments.get(i).map(|&id| self.get(id));
-        match function {
-            Global::OrderedDict => match argument(0) {
-                None => Ok(Value::Dict(Vec::new())),
-                Some(Value::List(items)) => {
-                    let pair = |&id: &Id| match self.get(id) {
-                        Value::List(pair) if pair.len() == 2 => Ok((pair[0], pair[1])),
-                        _ => Err("an OrderedDict of something else than pairs".to_owned()),
-                    };
-                    items.iter().map(pair).collect::<Result<_>>().map(Value::Dict)
-                }
-                Some(_) => Err("an OrderedDict of something else than pairs".to_owned()),
-            },
-            Global::Size => match argument(0) {
-                Some(list @ Value::List(_)) => Ok(list.clone()),
-                _ => Err("a torch.Size of something else than numbers".to_owned()),
-            },
-            Global::RebuildParameter => match argument(0) {
-                Some(tensor @ Value::Tensor(_)) => Ok(tensor.clone()),
-                _ => Err("a parameter of something else than a tensor".to_owned()),
-            },
-            Global::RebuildTensor => {
-                let (Some(Value::Storage(storage)), Some(Value::Int(offset)), Some(shape), Some(strides)) =
-                    (argument(0), argument(1), argument(2), argument(3))
-                else {
-                    return Err("a tensor without storage, offset, shape and strides".to_owned());
+        let argument = |i: usize| arguments.get(i).copied();
+        let value = |i: usize| argument(i).map(|id| self.get(id));
+        let mut copies = self.copies;
+        let result = match (function, value(0)) {
+            (Global::OrderedDict, None) => Value::Dict(Vec::new()),
+            (Global::OrderedDict, Some(Value::List(items))) => {
+                // One list may be the argument of many calls.
+                copies = copies.checked_sub(items.len()).ok_or("it copies too much")?;
+                let pair = |&id: &Id| match self.get(id) {
+                    Value::List(pair) if pair.len() == 2 => Ok((pair[0], pair[1])),
+                    _ => Err("an OrderedDict of something else than pairs".to_owned()),
                 };
-                let (shape, strides) = (self.sizes(shape)?, self.sizes(strides)?);
-                if shape.len() != strides.len() {
-                    return Err("a tensor whose shape and strides differ in length".to_owned());
-                }
-                let offset = usize::try_from(*offset).map_err(|_| "a tensor with a negative offset")?;
-                Ok(Value::Tensor(Tensor { storage: storage.clone(), offset, shape, strides }))
+                Value::Dict(items.iter().map(pair).collect::<Result<_>>()?)
             }
-            Global::StorageType(_) => Err("it makes a storage other than by reference".to_owned()),
-        }
+            (Global::OrderedDict, _) => return Err("an OrderedDict of something else than pairs".to_owned()),
+            (Global::Size, Some(Value::List(_))) | (Global::RebuildParameter, Some(Value::Tensor(_))) => {
+                self.stack.extend(argument(0));
+                return Ok(());
+            }
+            (Global::Size, _) => return Err("a torch.Size of something else than numbers".to_owned()),
+            (Global::RebuildParameter, _) => {
+                return Err("a parameter of something else than a tensor".to_owned());
+            }
+            (Global::RebuildTensor, Some(&Value::Storage(storage))) => {
+                let (Some(&Value::Int(offset)), Some(shape), Some(strides)) =
+                    (value(1), argument(2), argument(3))
+                else {
+                    return Err("a tensor without offset, shape and strides".to_owned());
+                };
+                let offset = usize::try_from(offset).map_err(|_| "a tensor with a negative offset")?;
+                Value::Tensor(Tensor { storage, offset, shape, strides })
+            }
+            (Global::RebuildTensor, _) => return Err("a tensor without a storage".to_owned()),
+            (Global::StorageType(_) | Global::Dtype, _) => {
+                return Err("it calls a type; storages are made by reference".to_owned());
+            }
+        };
+        self.copies = copies;
+        self.push(result)
     }
 
     /// `('storage', type, key, device, length)`, in old files also `(key, offset, length)` of a part, or None.
@@ -294,19 +330,18 @@ impl Machine<'_> {
         let wrong = || "a reference to something else than a storage".to_owned();
         let Value::List(parts) = self.get(id) else { return Err(wrong()) };
         let part = |i: usize| parts.get(i).map(|&id| self.get(id));
-        let (Some(Value::Text(kind)), Some(&Value::Global(Global::StorageType(dtype))), Some(key)) =
-            (part(0), part(1), part(2))
+        let (
+            Some(Value::Text(kind)),
+            Some(&Value::Global(Global::StorageType(dtype))),
+            Some(Value::Text(name)),
+        ) = (part(0), part(1), part(2))
         else {
             return Err(wrong());
         };
-        let key = match key {
-            Value::Text(key) => key.clone(),
-            Value::Int(key) => key.to_string(),
-            _ => return Err(wrong()),
-        };
-        if kind != "storage" {
+        if kind != "storage" || name.len() > 255 {
             return Err(wrong());
         }
+        let key = parts[2];
         // How long it is, the file itself says.
         let start = match part(5) {
             Some(Value::List(view)) => match view.get(1).map(|&id| self.get(id)) {
@@ -318,24 +353,15 @@ impl Machine<'_> {
         Ok(Storage { key, dtype, start })
     }
 
-    fn sizes(&self, list: &Value) -> Result<Vec<usize>> {
-        let Value::List(items) = list else { return Err("a shape that is no tuple".to_owned()) };
-        if items.len() > 16 {
-            return Err(format!("a tensor of {} dimensions", items.len()));
-        }
-        let size = |&id: &Id| match *self.get(id) {
-            Value::Int(size) => usize::try_from(size).map_err(|_| format!("a size of {size}")),
-            _ => Err("a size that is no number".to_owned()),
-        };
-        items.iter().map(size).collect()
-    }
-
     fn get(&self, id: Id) -> &Value {
         &self.values[id as usize]
     }
 
     fn push(&mut self, value: Value) -> Result<()> {
-        let id = Id::try_from(self.values.len()).map_err(|_| "too many values")?;
+        if self.values.len() == MOST {
+            return Err(format!("it has more than {MOST} values"));
+        }
+        let id = self.values.len() as Id;
         self.values.push(value);
         self.stack.push(id);
         Ok(())
@@ -412,7 +438,7 @@ impl Machine<'_> {
 
     fn number_line(&mut self) -> Result<u64> {
         let line = self.line()?;
-        line.trim().parse().map_err(|_| format!("\"{}\" is no number", line.escape_debug()))
+        line.trim().parse().map_err(|_| format!("\"{}\" is no number", shown(&line)))
     }
 
     fn integer(&mut self, opcode: u8) -> Result<Value> {
@@ -497,14 +523,19 @@ fn global(module: &str, name: &str) -> Result<Global> {
         ("torch._utils", "_rebuild_parameter" | "_rebuild_parameter_with_state") => {
             Some(Global::RebuildParameter)
         }
+        ("torch.storage", "UntypedStorage") => Some(Global::StorageType(Dtype::U8)),
+        ("torch", name) if DTYPES.contains(&name) => Some(Global::Dtype),
         ("torch", name) => storage(name).map(Global::StorageType),
         _ => None,
     };
-    known.ok_or_else(|| {
-        let name = format!("{module}.{name}");
-        format!(
-            "it asks for \"{}\", which sentir does not run; use weights in safetensors",
-            name.escape_debug()
-        )
-    })
+    known.ok_or_else(|| refused(module, name))
+}
+
+/// Types that a dictionary may mention beside its tensors.
+const DTYPES: [&str; 10] =
+    ["float64", "float32", "float16", "bfloat16", "int64", "int32", "int16", "int8", "uint8", "bool"];
+
+fn refused(module: &str, name: &str) -> String {
+    let name = shown(&format!("{module}.{name}"));
+    format!("it asks to run \"{name}\", which weights have no need of: refused; use weights in safetensors")
 }

@@ -1,13 +1,13 @@
 //! One tensor: its type, its shape, and where its numbers lie.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use half::{bf16, f16};
 use rayon::prelude::*;
 
-use super::Source;
+use super::{Source, shown};
 use crate::{Error, Result};
 
 /// The type of the numbers of a tensor, little-endian.
@@ -27,6 +27,22 @@ pub enum Dtype {
 }
 
 impl Dtype {
+    /// The name that safetensors has for it.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::F64 => "F64",
+            Self::F32 => "F32",
+            Self::F16 => "F16",
+            Self::Bf16 => "BF16",
+            Self::I64 => "I64",
+            Self::I32 => "I32",
+            Self::I16 => "I16",
+            Self::I8 => "I8",
+            Self::U8 => "U8",
+            Self::Bool => "BOOL",
+        }
+    }
+
     /// Bytes per number.
     pub fn size(self) -> usize {
         match self {
@@ -41,18 +57,7 @@ impl Dtype {
 /// The names of safetensors.
 impl fmt::Display for Dtype {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::F64 => "F64",
-            Self::F32 => "F32",
-            Self::F16 => "F16",
-            Self::Bf16 => "BF16",
-            Self::I64 => "I64",
-            Self::I32 => "I32",
-            Self::I16 => "I16",
-            Self::I8 => "I8",
-            Self::U8 => "U8",
-            Self::Bool => "BOOL",
-        })
+        f.write_str(self.name())
     }
 }
 
@@ -103,21 +108,83 @@ pub struct View {
     pub dtype: Dtype,
     /// Its shape; a scalar has none.
     pub shape: Vec<usize>,
-    pub(super) path: PathBuf,
-    /// Row-major, exactly the numbers of the shape.
-    pub(super) bytes: SharedBytes,
+    path: PathBuf,
+    /// Exactly the numbers of the shape, row-major; if there is a layout, all that it may reach.
+    bytes: SharedBytes,
+    layout: Option<Layout>,
+}
+
+/// Where the numbers of a tensor lie that is not row-major: transposed, a part of another one, or repeated.
+#[derive(Debug, Clone)]
+struct Layout {
+    /// The first number.
+    offset: usize,
+    /// How many numbers further the next one of each dimension is.
+    strides: Vec<usize>,
 }
 
 impl View {
+    /// A tensor whose numbers are `bytes`, as many as the shape needs.
+    pub(super) fn row_major(
+        path: &Path,
+        name: String,
+        dtype: Dtype,
+        shape: Vec<usize>,
+        bytes: SharedBytes,
+    ) -> Self {
+        Self { name, dtype, shape, path: path.to_owned(), bytes, layout: None }
+    }
+
+    /// A tensor in a storage, `offset` and `strides` in numbers as PyTorch has them. Fails unless all of it lies there.
+    pub(super) fn strided(
+        path: &Path,
+        name: String,
+        dtype: Dtype,
+        shape: Vec<usize>,
+        storage: &SharedBytes,
+        (offset, strides): (usize, Vec<usize>),
+    ) -> Result<Self> {
+        let size = dtype.size();
+        let outside = || {
+            let message =
+                format!("its shape {shape:?} reaches out of its storage of {} bytes", storage.length);
+            Error::tensor(path, shown(&name), message + "; get the file again")
+        };
+        let elements =
+            shape.iter().try_fold(1usize, |product, &n| product.checked_mul(n)).ok_or_else(outside)?;
+        let length = elements.checked_mul(size).ok_or_else(outside)?;
+        if length == 0 {
+            let bytes = storage.part(0, 0).ok_or_else(outside)?;
+            return Ok(Self::row_major(path, name, dtype, shape, bytes));
+        }
+        let (mut last, mut expected, mut row_major) = (Some(offset), 1, true);
+        for (&n, &stride) in shape.iter().zip(&strides).rev() {
+            let step = (n - 1).checked_mul(stride);
+            last = last.and_then(|last| last.checked_add(step?));
+            row_major &= n == 1 || stride == expected;
+            expected *= n;
+        }
+        if last.is_none_or(|last| last >= storage.length / size) {
+            return Err(outside());
+        }
+        if row_major {
+            let bytes = offset.checked_mul(size).and_then(|start| storage.part(start, length));
+            let bytes = bytes.ok_or_else(outside)?;
+            return Ok(Self::row_major(path, name, dtype, shape, bytes));
+        }
+        let layout = Some(Layout { offset, strides });
+        Ok(Self { name, dtype, shape, path: path.to_owned(), bytes: storage.clone(), layout })
+    }
+
     /// Number of numbers.
     pub fn elements(&self) -> usize {
-        // Checked when the file was read: there are so many bytes.
-        self.bytes.length / self.dtype.size()
+        // Checked when the file was read.
+        self.shape.iter().product()
     }
 
     /// Number of bytes.
     pub fn bytes(&self) -> usize {
-        self.bytes.length
+        self.elements() * self.dtype.size()
     }
 
     /// Fails unless the tensor has this shape.
@@ -129,9 +196,26 @@ impl View {
         Err(Error::tensor(&self.path, &self.name, message))
     }
 
-    /// The bytes where they are, row-major, little-endian.
+    /// The numbers, row-major, little-endian: where they are in the file, or, if they are not in this order there, a copy.
     pub fn shared_bytes(&self) -> SharedBytes {
-        self.bytes.clone()
+        let Some(layout) = &self.layout else { return self.bytes.clone() };
+        let (all, size) = (self.bytes.as_ref(), self.dtype.size());
+        let mut copy = Vec::with_capacity(self.bytes());
+        let mut index = vec![0; self.shape.len()];
+        for _ in 0..self.elements() {
+            let steps = index.iter().zip(&layout.strides).map(|(i, stride)| i * stride);
+            let at = layout.offset + steps.sum::<usize>();
+            copy.extend_from_slice(&all[at * size..][..size]);
+            // The next index, the last dimension running fastest.
+            for (i, &n) in index.iter_mut().zip(&self.shape).rev() {
+                *i += 1;
+                if *i < n {
+                    break;
+                }
+                *i = 0;
+            }
+        }
+        SharedBytes { start: 0, length: copy.len(), source: Arc::new(copy) }
     }
 
     /// The numbers as f32: wider types are rounded, narrower ones are exact.
@@ -139,7 +223,8 @@ impl View {
     /// # Errors
     /// If one of them is not finite.
     pub fn to_f32(&self) -> Result<Vec<f32>> {
-        let bytes = self.bytes.as_ref();
+        let shared = self.shared_bytes();
+        let bytes = shared.as_ref();
         let values: Vec<f32> = match self.dtype {
             Dtype::F32 => convert(bytes, f32::from_le_bytes),
             Dtype::F64 => convert(bytes, |b| f64::from_le_bytes(b) as f32),
@@ -153,7 +238,6 @@ impl View {
                 return Err(Error::tensor(&self.path, &self.name, message));
             }
         };
-        // A sum is not finite if one of its terms is not; only then is it worth a look which.
         if !values.par_chunks(1 << 16).all(|chunk| chunk.iter().all(|x| x.is_finite())) {
             let index = values.iter().position(|x| !x.is_finite()).unwrap_or_default();
             let message =
@@ -168,7 +252,8 @@ impl View {
     /// # Errors
     /// If they are not.
     pub fn to_i64(&self) -> Result<Vec<i64>> {
-        let bytes = self.bytes.as_ref();
+        let shared = self.shared_bytes();
+        let bytes = shared.as_ref();
         Ok(match self.dtype {
             Dtype::I64 => convert(bytes, i64::from_le_bytes),
             Dtype::I32 => convert(bytes, |b| i32::from_le_bytes(b).into()),
