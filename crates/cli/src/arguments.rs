@@ -2,7 +2,7 @@
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
-use sentir::{Precision, Similarity, Truncation};
+use sentir::{Precision, Similarity, Truncation, WeightType};
 
 use crate::commands::{download, encode, inspect, search, similarity};
 
@@ -57,6 +57,9 @@ pub(crate) struct ModelArguments {
     /// Branch, tag or commit on the hub
     #[arg(long, value_name = "REVISION", help_heading = "Model")]
     pub(crate) revision: Option<String>,
+    /// The type of the encoder's weights and products: bf16 and int8 are faster and smaller, and change the vectors a little
+    #[arg(long, value_name = "TYPE", default_value = "f32", value_parser = weight_type(), help_heading = "Model")]
+    pub(crate) dtype: WeightType,
     /// Read at most so many tokens of a text, in place of the model's own limit
     #[arg(long, value_name = "N", value_parser = at_least_one(), help_heading = "Model")]
     pub(crate) max_seq_length: Option<usize>,
@@ -90,6 +93,11 @@ pub(crate) fn at_least_one() -> impl TypedValueParser<Value = usize> {
 /// The precisions by name.
 pub(crate) fn precision() -> impl TypedValueParser<Value = Precision> {
     one_of(Precision::ALL.map(|precision| (precision, precision.name())))
+}
+
+/// The types of weights by name.
+pub(crate) fn weight_type() -> impl TypedValueParser<Value = WeightType> {
+    one_of(WeightType::ALL)
 }
 
 /// The similarity functions by name.

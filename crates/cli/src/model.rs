@@ -13,8 +13,16 @@ use crate::terminal::{Progress, grouped, notice};
 
 /// Loads the model and says what was adjusted on the way.
 pub(crate) fn load(arguments: &ModelArguments, global: &Global) -> Result<SentenceTransformer> {
-    let model =
-        find(&arguments.model, arguments.revision.as_deref(), arguments.max_seq_length, global.quiet)?;
+    let model = find(
+        &arguments.model,
+        arguments.revision.as_deref(),
+        LoadOptions {
+            max_seq_length: arguments.max_seq_length,
+            dtype: arguments.dtype,
+            ..Default::default()
+        },
+        global.quiet,
+    )?;
     for message in model.notices() {
         notice(global.quiet, message);
     }
@@ -25,7 +33,7 @@ pub(crate) fn load(arguments: &ModelArguments, global: &Global) -> Result<Senten
 pub(crate) fn find(
     id_or_path: &str,
     revision: Option<&str>,
-    max_seq_length: Option<usize>,
+    options: LoadOptions<'_>,
     quiet: bool,
 ) -> Result<SentenceTransformer> {
     let bars = download::Bars::new(quiet);
@@ -37,7 +45,7 @@ pub(crate) fn find(
         ..Default::default()
     };
     let _polling = interrupt::polling();
-    let options = LoadOptions { download, max_seq_length, ..Default::default() };
+    let options = LoadOptions { download, ..options };
     let model = SentenceTransformer::load_with(id_or_path, &options).map_err(download::explain)?;
     bars.clear();
     interrupt::check()?;

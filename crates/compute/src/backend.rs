@@ -3,7 +3,7 @@
 use std::fmt::Debug;
 
 use crate::ops::{AttentionShape, Lookup, PoolingMode};
-use crate::{Activation, Tensor, Weight};
+use crate::{Activation, Tensor, Weight, WeightType};
 
 /// A device: it makes tensors and weights in its own storage and computes the operations of [`crate::ops`] on them.
 ///
@@ -24,8 +24,9 @@ pub trait Backend: Send + Sync + Debug {
     /// The numbers of a tensor.
     fn download(&self, tensor: &Tensor) -> Vec<f32>;
 
-    /// A matrix `[outputs, inputs]`, row-major, in the form that [`Backend::linear`] multiplies with.
-    fn prepare(&self, matrix: &[f32], outputs: usize, inputs: usize) -> Weight;
+    /// A matrix `[outputs, inputs]`, row-major, in the form that [`Backend::linear`] multiplies with. A backend that lacks
+    /// the type holds it in a wider one.
+    fn prepare(&self, matrix: &[f32], outputs: usize, inputs: usize, kind: WeightType) -> Weight;
 
     /// [`crate::ops::embed`]
     fn embed(&self, lookups: &[Lookup<'_>], out: &mut Tensor);

@@ -1,15 +1,15 @@
-//! The CPU: f32, by the kernels of `sentir-kernels`, in the threads of rayon's current pool.
+//! The CPU: f32 (and weights in bf16 or int8), by the kernels of `sentir-kernels`, on as many threads as rayon's current
+//! pool has.
 //!
 //! This file only takes tensors apart; how a number is computed stands in `kernels`, what it should be in [`crate::ops`].
 
-use rayon::prelude::*;
 use sentir_kernels::gemm::{Epilogue, PackedMatrix};
-use sentir_kernels::{attention, distance, elementwise, gemm, norm, pool};
+use sentir_kernels::{attention, distance, elementwise, gemm, norm, pool, threads};
 
 use crate::ops::{AttentionShape, Lookup, PoolingMode};
 use crate::tensor::Storage;
 use crate::weight::WeightStorage;
-use crate::{Activation, Backend, Tensor, Weight};
+use crate::{Activation, Backend, Tensor, Weight, WeightType};
 
 /// The machine's processors.
 #[derive(Debug, Clone, Copy, Default)]
@@ -35,15 +35,13 @@ impl Backend for Cpu {
         tensor.f32().to_vec()
     }
 
-    fn prepare(&self, matrix: &[f32], outputs: usize, inputs: usize) -> Weight {
-        Weight::new(outputs, inputs, WeightStorage::Packed(PackedMatrix::pack(matrix, outputs, inputs)))
+    fn prepare(&self, matrix: &[f32], outputs: usize, inputs: usize, kind: WeightType) -> Weight {
+        Weight::new(outputs, inputs, WeightStorage::Packed(PackedMatrix::pack(matrix, outputs, inputs, kind)))
     }
 
     fn embed(&self, lookups: &[Lookup<'_>], out: &mut Tensor) {
-        let width = out.width();
-        let rows = out.f32_mut().par_chunks_exact_mut(width).with_min_len(ROWS_PER_THREAD);
-        rows.enumerate().for_each(|(token, row)| {
-            let (first, others) = lookups.split_first().expect("at least one lookup");
+        let (first, others) = lookups.split_first().expect("at least one lookup");
+        each_row(out, |token, row| {
             first.table.for_each(first.ids[token], |j, value| row[j] = value);
             for lookup in others {
                 lookup.table.for_each(lookup.ids[token], |j, value| row[j] += value);
@@ -92,9 +90,8 @@ impl Backend for Cpu {
         column: usize,
         out: &mut Tensor,
     ) {
-        let (width, stride) = (hidden.width(), out.width());
-        let rows = out.f32_mut().par_chunks_exact_mut(stride).with_min_len(ROWS_PER_THREAD);
-        rows.enumerate().for_each(|(i, row)| {
+        let width = hidden.width();
+        each_row(out, |i, row| {
             let own = &hidden.f32()[offsets[i] * width..offsets[i + 1] * width];
             pool_one(own, width, skip[i], mode, &mut row[column..column + width]);
         });
@@ -104,6 +101,16 @@ impl Backend for Cpu {
         let width = x.width();
         distance::normalize_rows(x.f32_mut(), width);
     }
+}
+
+/// Calls `each` with the number and the numbers of every row, several rows a thread.
+fn each_row(out: &mut Tensor, each: impl Fn(usize, &mut [f32]) + Sync) {
+    let width = out.width();
+    threads::pieces(out.f32_mut(), ROWS_PER_THREAD * width, |i, rows| {
+        for (j, row) in rows.chunks_exact_mut(width).enumerate() {
+            each(i * ROWS_PER_THREAD + j, row);
+        }
+    });
 }
 
 /// One sentence; the cases are those of [`crate::ops::pool`].

@@ -25,6 +25,7 @@ pub use cpu::Cpu;
 pub use pass::Pass;
 pub use reference::Reference;
 pub use sentir_kernels::activation::Activation;
+pub use sentir_kernels::gemm::WeightType;
 pub use sentir_kernels::simd::{Isa, check_isa, isa};
 pub use tensor::Tensor;
 pub use weight::{Table, TableType, Weight};

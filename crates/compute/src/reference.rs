@@ -7,7 +7,7 @@ use crate::ops::{
 };
 use crate::tensor::Storage;
 use crate::weight::WeightStorage;
-use crate::{Activation, Backend, Tensor, Weight};
+use crate::{Activation, Backend, Tensor, Weight, WeightType};
 
 /// The naive loops in double precision.
 #[derive(Debug, Clone, Copy, Default)]
@@ -34,7 +34,7 @@ impl Backend for Reference {
         tensor.f64().iter().map(|&x| x as f32).collect()
     }
 
-    fn prepare(&self, matrix: &[f32], outputs: usize, inputs: usize) -> Weight {
+    fn prepare(&self, matrix: &[f32], outputs: usize, inputs: usize, _: WeightType) -> Weight {
         Weight::new(outputs, inputs, WeightStorage::F64(widen(matrix)))
     }
 

@@ -19,7 +19,7 @@ pub struct Weight {
 
 #[derive(Debug)]
 pub(crate) enum WeightStorage {
-    /// [`crate::Cpu`]: f32 in the panels that the micro-kernel reads.
+    /// [`crate::Cpu`]: in the panels that the micro-kernel reads, in the type that was asked for.
     Packed(PackedMatrix),
     /// [`crate::Reference`]: row-major.
     F64(Vec<f64>),

@@ -1,46 +1,66 @@
-//! What the processor could do in f32 and what the matrix product gets out of it. Run on a quiet machine:
-//! `cargo run --release -p sentir-kernels --example peak`. Each figure is the best of several short runs.
+//! What the processor could do, and what the matrix product gets out of it, in each type. Run on a quiet machine:
+//!
+//! `cargo run --release -p sentir-kernels --example peak [THREADS]` prints a table; with `--json`, the peaks alone as one
+//! line. A peak is that of multiply-adds in registers. Each figure is the best of several short runs.
 #![allow(clippy::print_stdout)]
 
 use std::hint::black_box;
 use std::time::Instant;
 
 use rayon::ThreadPoolBuilder;
-use sentir_kernels::gemm::{Epilogue, PackedMatrix, gemm};
+use sentir_kernels::gemm::{Epilogue, PackedMatrix, WeightType, gemm};
 use sentir_kernels::simd::{Kernel, Simd, isa};
 
-/// Independent fused multiply-adds in registers: twelve chains, two operands.
-struct Chains(usize);
+/// Independent chains of products in registers. Returns the number of operations (a multiply-add is two).
+struct Chains(WeightType, usize);
 
 impl Kernel for Chains {
-    type Output = f32;
+    type Output = usize;
 
     #[inline(always)]
-    fn run<S: Simd>(self, simd: S) -> f32 {
+    fn run<S: Simd>(self, simd: S) -> usize {
+        const CHAINS: usize = 12;
         let (a, b) = (simd.splat(black_box(0.999)), simd.splat(black_box(0.001)));
-        let mut sums = [b; 12];
-        for _ in 0..self.0 {
-            for sum in &mut sums {
-                *sum = simd.mul_add(*sum, a, b);
+        let (x, y) = (simd.splat_word(black_box(0x3F80_3F80)), simd.splat_word(black_box(0x3C00_3C00)));
+        let numbers = match self.0 {
+            WeightType::F32 => {
+                let mut sums = [b; CHAINS];
+                for _ in 0..self.1 {
+                    sums.iter_mut().for_each(|sum| *sum = simd.mul_add(*sum, a, b));
+                }
+                black_box(sums.into_iter().fold(b, |total, sum| simd.add(total, sum)));
+                1
             }
-        }
-        let mut total = b;
-        for sum in sums {
-            total = simd.add(total, sum);
-        }
-        simd.sum(total)
+            WeightType::Bf16 => {
+                let mut sums = [b; CHAINS];
+                for _ in 0..self.1 {
+                    sums.iter_mut().for_each(|sum| *sum = simd.dot_bf16(x, y, *sum));
+                }
+                black_box(sums.into_iter().fold(b, |total, sum| simd.add(total, sum)));
+                2
+            }
+            WeightType::Int8 => {
+                let mut sums = [x; CHAINS];
+                for _ in 0..self.1 {
+                    sums.iter_mut().for_each(|sum| *sum = simd.dot_i8(x, y, *sum));
+                }
+                black_box(sums.into_iter().fold(b, |total, sum| simd.add(total, simd.integers_to_f32(sum))));
+                4
+            }
+        };
+        2 * CHAINS * S::LANES * numbers * self.1
     }
 }
 
 /// The shortest of several runs, in seconds.
-fn best(mut run: impl FnMut()) -> f64 {
+fn best(seconds: f64, mut run: impl FnMut()) -> f64 {
     let started = Instant::now();
     let mut best = f64::INFINITY;
     for repeat in 0.. {
         let start = Instant::now();
         run();
         best = best.min(start.elapsed().as_secs_f64());
-        if repeat >= 5 && started.elapsed().as_secs_f64() > 0.7 {
+        if repeat >= 5 && started.elapsed().as_secs_f64() > seconds {
             break;
         }
     }
@@ -48,25 +68,41 @@ fn best(mut run: impl FnMut()) -> f64 {
 }
 
 fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let json = arguments.iter().any(|argument| argument == "--json");
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
-    let mut counts = vec![1, processors];
-    counts.dedup();
-    println!("{:?}, {processors} processors", isa());
-    for threads in counts {
-        let pool = ThreadPoolBuilder::new().num_threads(threads).build().expect("a pool of threads");
-        let iterations = 1_000_000;
-        let seconds = best(|| {
-            pool.broadcast(|_| black_box(isa().run(Chains(black_box(iterations)))));
+    let threads = arguments.iter().find_map(|argument| argument.parse().ok()).unwrap_or(processors);
+    let pool = ThreadPoolBuilder::new().num_threads(threads).build().expect("a pool of threads");
+
+    let peaks = WeightType::ALL.map(|(kind, name)| {
+        let iterations = black_box(1_000_000);
+        let mut operations = 0;
+        let seconds = best(0.5, || {
+            operations = pool.broadcast(|_| isa().run(Chains(kind, iterations))).into_iter().sum();
         });
-        let peak = (threads * iterations * 12 * 8 * 2) as f64 / seconds / 1e9;
-        println!("\n{threads} threads: peak {peak:.0} GFLOP/s\n     m     k     n  GFLOP/s  % of peak");
+        (kind, name, operations as f64 / seconds / 1e9)
+    });
+    if json {
+        let fields = peaks.map(|(_, name, peak)| format!("\"{name}\": {peak:.1}"));
+        println!(
+            "{{\"isa\": \"{}\", \"threads\": {threads}, \"peak_gflops\": {{{}}}}}",
+            isa().name(),
+            fields.join(", ")
+        );
+        return;
+    }
+    println!("{}, {threads} threads", isa().name());
+    for (kind, name, peak) in peaks {
+        println!("\n{name}: peak {peak:.0} Gop/s\n     m     k     n    Gop/s  % of peak");
         for (k, n) in
             [(1024, 3072), (1024, 1024), (1024, 4096), (4096, 1024), (384, 1152), (384, 1536), (1536, 384)]
         {
-            let weight = PackedMatrix::pack(&vec![0.01; n * k], n, k);
-            for m in [1, 16, 64, 256, 1024, 4096] {
+            let values: Vec<f32> = (0..n * k).map(|i| (i % 251) as f32 / 251.0 - 0.5).collect();
+            let weight = PackedMatrix::pack(&values, n, k, kind);
+            for m in [1, 16, 64, 256, 1024] {
                 let (x, mut out) = (vec![0.5; m * k], vec![0.0; m * n]);
-                let seconds = best(|| pool.install(|| gemm(&x, m, &weight, Epilogue::default(), &mut out)));
+                let seconds =
+                    best(0.3, || pool.install(|| gemm(&x, m, &weight, Epilogue::default(), &mut out)));
                 let speed = (2 * m * n * k) as f64 / seconds / 1e9;
                 println!("{m:6}{k:6}{n:6}{speed:9.1}{:9.0} %", 100.0 * speed / peak);
             }

@@ -1,8 +1,7 @@
 //! Elementwise activations.
 
-use rayon::prelude::*;
-
 use crate::simd::{Isa, Kernel, Simd, isa, math};
+use crate::threads;
 
 /// An elementwise function, applied after a product or in place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -34,7 +33,7 @@ pub fn activate(x: &mut [f32], activation: Activation) {
 
 pub(crate) fn activate_on(isa: Isa, x: &mut [f32], activation: Activation) {
     if activation != Activation::Identity {
-        x.par_chunks_mut(NUMBERS_PER_THREAD).for_each(|x| isa.run(Activate(x, activation)));
+        threads::pieces(x, NUMBERS_PER_THREAD, |_, x| isa.run(Activate(x, activation)));
     }
 }
 

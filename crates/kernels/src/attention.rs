@@ -5,11 +5,9 @@
 //! Both products are the tile of the matrix product: scores = K · Qᵀ with the queries packed as its panel, result =
 //! scoresᵀ · V with the values read where they lie.
 
-use rayon::prelude::*;
-
-use crate::gemm::Shared;
-use crate::gemm::tile::{self, Operands, PANEL};
+use crate::gemm::tile::{self, F32, Operands};
 use crate::simd::{Isa, Kernel, Simd, isa, math};
+use crate::threads::{self, Shared};
 
 /// How the width of a hidden state is divided among heads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,6 +25,8 @@ impl AttentionShape {
     }
 }
 
+/// Queries side by side: the lanes of one or two vectors.
+const PANEL: usize = 16;
 /// Multiply-adds of a task at least (some ten microseconds).
 const WORK: usize = 1 << 18;
 /// Longest part of a sentence that is summed in one chain; parts are added in order.
@@ -52,38 +52,47 @@ pub(crate) fn attention_on(isa: Isa, qkv: &[f32], offsets: &[usize], shape: Atte
     if out.is_empty() {
         return;
     }
-    let shared = Shared(out.as_mut_ptr());
-    let head = |index: usize, sentence: usize, queries: std::ops::Range<usize>| Queries {
-        qkv,
-        shape,
-        out: shared,
-        head: index,
-        start: offsets[sentence],
-        length: offsets[sentence + 1] - offsets[sentence],
-        queries,
-    };
-    let work = |length: usize| 2 * length * shape.head_dim;
-    let total: usize = offsets.windows(2).map(|s| (s[1] - s[0]) * work(s[1] - s[0]) * shape.heads).sum();
-    let pairs = (offsets.len() - 1) * shape.heads;
-    let one = |pair: usize, parallel: bool| {
-        let (sentence, index) = (pair / shape.heads, pair % shape.heads);
-        let length = offsets[sentence + 1] - offsets[sentence];
-        // Queries of a task: all of a short sentence, several tiles of a long one.
-        let step = (WORK / work(length).max(1)).next_multiple_of(PANEL);
-        if !parallel || step >= length {
-            isa.run(head(index, sentence, 0..length));
-        } else {
-            (0..length.div_ceil(step)).into_par_iter().for_each(|i| {
-                isa.run(head(index, sentence, i * step..((i + 1) * step).min(length)));
-            });
+    let out = Shared(out.as_mut_ptr());
+    let tasks = tasks(offsets, shape);
+    threads::parallel(tasks.len(), |i| {
+        let Task { sentence, heads, queries } = tasks[i].clone();
+        let (start, length) = (offsets[sentence], offsets[sentence + 1] - offsets[sentence]);
+        for head in heads {
+            isa.run(Queries { qkv, shape, out, head, start, length, queries: queries.clone() });
         }
-    };
-    if rayon::current_num_threads() == 1 || total < 2 * WORK {
-        (0..pairs).for_each(|pair| one(pair, false));
-    } else {
-        let at_once = (WORK / (total / pairs).max(1)).max(1);
-        (0..pairs).into_par_iter().with_min_len(at_once).for_each(|pair| one(pair, true));
+    });
+}
+
+/// Some heads of some queries of a sentence.
+#[derive(Clone)]
+struct Task {
+    sentence: usize,
+    heads: std::ops::Range<usize>,
+    queries: std::ops::Range<usize>,
+}
+
+/// Divides the work: several heads of a short sentence, some queries of one head of a long one.
+fn tasks(offsets: &[usize], shape: AttentionShape) -> Vec<Task> {
+    let mut tasks = Vec::new();
+    for (sentence, ends) in offsets.windows(2).enumerate() {
+        let length = ends[1] - ends[0];
+        if length == 0 {
+            continue;
+        }
+        let of_query = (2 * length * shape.head_dim).max(1);
+        let heads_at_once = (WORK / (of_query * length)).clamp(1, shape.heads);
+        let queries_at_once = (WORK / of_query).max(1).next_multiple_of(PANEL);
+        for head in (0..shape.heads).step_by(heads_at_once) {
+            for query in (0..length).step_by(queries_at_once) {
+                tasks.push(Task {
+                    sentence,
+                    heads: head..(head + heads_at_once).min(shape.heads),
+                    queries: query..(query + queries_at_once).min(length),
+                });
+            }
+        }
     }
+    tasks
 }
 
 /// Some queries (counted from the start of the sentence) of one head of one sentence. `out` is that of all; nobody else
@@ -91,7 +100,7 @@ pub(crate) fn attention_on(isa: Isa, qkv: &[f32], offsets: &[usize], shape: Atte
 struct Queries<'a> {
     qkv: &'a [f32],
     shape: AttentionShape,
-    out: Shared,
+    out: Shared<f32>,
     head: usize,
     start: usize,
     length: usize,
@@ -113,7 +122,7 @@ impl Kernel for Queries<'_> {
         let mut queries = vec![0.0; dim * PANEL];
         let mut scores = vec![0.0; length * PANEL];
         let mut edge = vec![0.0; if dim % PANEL == 0 { 0 } else { length * PANEL }];
-        let mut sums = [[0.0; 2 * PANEL]; 6];
+        let mut sums = [[0.0; tile::PANEL]; tile::MOST_ROWS];
         let whole = dim / PANEL * PANEL;
         if whole < dim {
             for (t, row) in edge.chunks_exact_mut(PANEL).enumerate() {
@@ -131,12 +140,17 @@ impl Kernel for Queries<'_> {
             let mut key = 0;
             while key < length {
                 let rows = tile::next_rows(length - key, S::TILE_ROWS);
-                let a = own[3 * key * width + width..].as_ptr();
-                let b = queries.as_ptr();
-                let operands =
-                    Operands { a, a_row: 3 * width, a_step: 1, b, b_step: PANEL, b_panel: 0, steps: dim };
+                let operands = Operands {
+                    a: own[3 * key * width + width..].as_ptr().cast(),
+                    a_row: 3 * width,
+                    a_step: 1,
+                    b: queries.as_ptr().cast(),
+                    b_step: PANEL,
+                    start: std::ptr::null(),
+                    steps: dim,
+                };
                 // SAFETY: `rows` keys of `dim` numbers begin at `a`; the panel of queries has `dim` steps.
-                unsafe { tile::one_panel(simd, rows, operands, &mut sums) };
+                unsafe { one_panel(simd, rows, operands, &mut sums) };
                 for (row, sums) in scores[key * PANEL..].chunks_exact_mut(PANEL).zip(&sums[..rows]) {
                     row.copy_from_slice(&sums[..PANEL]);
                 }
@@ -157,16 +171,25 @@ impl Kernel for Queries<'_> {
                         let steps = STEPS.min(length - part);
                         let a = scores[part * PANEL + row..].as_ptr();
                         let b = b.wrapping_add(part * b_step);
-                        let operands = Operands { a, a_row: 1, a_step: PANEL, b, b_step, b_panel: 0, steps };
+                        let operands = Operands {
+                            a: a.cast(),
+                            a_row: 1,
+                            a_step: PANEL,
+                            b: b.cast(),
+                            b_step,
+                            start: std::ptr::null(),
+                            steps,
+                        };
                         // SAFETY: the scores have a row of 16 for each token of the sentence, and row + rows ≤ 16; at `b`
                         // begin 16 numbers for each of them: of the values, or of their padded copy.
-                        unsafe { tile::one_panel(simd, rows, operands, &mut sums) };
+                        unsafe { one_panel(simd, rows, operands, &mut sums) };
                         for i in 0..rows {
                             let token = self.start + first + row + i;
                             let at = token * width + self.head * dim + column;
                             // SAFETY: the token is one of the sentence and the columns are those of the head, so this
                             // lies in `out`; it belongs to this task.
-                            let out = unsafe { std::slice::from_raw_parts_mut(self.out.0.add(at), columns) };
+                            let out =
+                                unsafe { std::slice::from_raw_parts_mut(self.out.get().add(at), columns) };
                             let factor = inverse[row + i];
                             for (out, sum) in out.iter_mut().zip(&sums[i]) {
                                 *out = sum * factor + if part == 0 { 0.0 } else { *out };
@@ -176,6 +199,22 @@ impl Kernel for Queries<'_> {
                     row += rows;
                 }
             }
+        }
+    }
+}
+
+/// A tile of 16 columns.
+///
+/// # Safety
+/// That of [`tile::rows`].
+#[inline(always)]
+unsafe fn one_panel<S: Simd>(simd: S, rows: usize, operands: Operands, sums: &mut tile::Sums) {
+    // SAFETY: the caller vouches for the operands.
+    unsafe {
+        match S::LANES {
+            16 => tile::rows::<S, F32, 1>(simd, rows, operands, sums),
+            8 => tile::rows::<S, F32, 2>(simd, rows, operands, sums),
+            other => panic!("{other} lanes"),
         }
     }
 }

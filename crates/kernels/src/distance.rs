@@ -1,8 +1,7 @@
 //! Products and distances of two vectors, and rows of unit length.
 
-use rayon::prelude::*;
-
 use crate::simd::{Isa, Kernel, Simd, isa};
+use crate::threads;
 
 /// Numbers that one thread normalizes at least.
 const NUMBERS_PER_THREAD: usize = 32 * 1024;
@@ -34,7 +33,7 @@ pub fn normalize_rows(x: &mut [f32], width: usize) {
 
 pub(crate) fn normalize_rows_on(isa: Isa, x: &mut [f32], width: usize) {
     assert!(width > 0 && x.len().is_multiple_of(width), "{} numbers are not rows of {width}", x.len());
-    x.par_chunks_mut(NUMBERS_PER_THREAD.div_ceil(width) * width).for_each(|rows| {
+    threads::pieces(x, NUMBERS_PER_THREAD.div_ceil(width) * width, |_, rows| {
         for row in rows.chunks_exact_mut(width) {
             let length = pairs_on(isa, row, row, Term::Product).sqrt();
             // Not `f32::max`, which would hide NaN.

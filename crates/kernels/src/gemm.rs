@@ -1,23 +1,61 @@
 //! Matrix products: of activations with a packed weight ([`gemm`]), and of two plain matrices ([`gemm_nt`]).
 //!
-//! Each number of a result is one chain of fused multiply-adds over k, cut into parts that depend on k alone and are
-//! added in order. Tiles of any size follow the same chains, so neither the number of rows nor the place of a row shows.
+//! Each number of a result is one chain of multiply-adds over k, cut into parts that depend on k alone and are added in
+//! order. Tiles of any size follow the same chains, so neither the number of rows nor the place of a row shows.
 
+mod operand;
 mod packed;
 mod plain;
+mod product;
 pub(crate) mod tile;
 
 #[cfg(test)]
 mod tests;
 
-pub use packed::{Epilogue, PackedMatrix, gemm};
+use std::fmt;
+
+pub use packed::PackedMatrix;
 pub use plain::gemm_nt;
+pub use product::{Epilogue, gemm};
 
-/// An output that several threads write into, each its own numbers.
-#[derive(Clone, Copy)]
-pub(crate) struct Shared(pub(crate) *mut f32);
+/// The type in which a packed weight holds its numbers, and in which products with it are computed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum WeightType {
+    /// Single precision: `f32`.
+    #[default]
+    F32,
+    /// The upper half of single precision: `bf16`. Sums are f32.
+    Bf16,
+    /// Integers of eight bits with a scale per output of the weight and per row of the other operand: `int8`. Sums are exact.
+    Int8,
+}
 
-// SAFETY: it is only an address; whoever writes through it says why nobody else writes there.
-unsafe impl Send for Shared {}
-// SAFETY: as above.
-unsafe impl Sync for Shared {}
+impl WeightType {
+    /// All of them, with their names.
+    pub const ALL: [(Self, &'static str); 3] =
+        [(Self::F32, "f32"), (Self::Bf16, "bf16"), (Self::Int8, "int8")];
+
+    /// `f32`, `bf16` or `int8`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::Bf16 => "bf16",
+            Self::Int8 => "int8",
+        }
+    }
+
+    /// Numbers in four bytes.
+    pub(crate) fn group(self) -> usize {
+        match self {
+            Self::F32 => 1,
+            Self::Bf16 => 2,
+            Self::Int8 => 4,
+        }
+    }
+}
+
+impl fmt::Display for WeightType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}

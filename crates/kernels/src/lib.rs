@@ -1,8 +1,8 @@
 //! Slices in, slices out: the kernels that sentir spends its time in, and all of its `unsafe`.
 //!
 //! Numbers are f32, matrices row-major and contiguous. Functions write into their last argument and panic only if a
-//! slice has the wrong length. They run in the threads of rayon's current pool and stay on the calling thread if the
-//! work is too small to be worth waking another.
+//! slice has the wrong length. They run on as many threads as rayon's current pool has (`threads`), and on the calling one
+//! alone if the work is too small to be worth waking another.
 //!
 //! **Same row, same bits.** What is computed for a row depends on this row and the sizes of its operands alone: not on
 //! the number of rows, the place of the row among them, or the number of threads. Every sum has one order.
@@ -14,6 +14,7 @@
 
 pub mod activation;
 pub mod attention;
+pub mod buffer;
 pub mod distance;
 pub mod elementwise;
 pub mod gemm;
@@ -22,3 +23,4 @@ pub mod naive;
 pub mod norm;
 pub mod pool;
 pub mod simd;
+pub mod threads;

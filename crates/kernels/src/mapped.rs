@@ -38,6 +38,19 @@ impl Mapped {
         let map = unsafe { Mmap::map(&file)? };
         Ok(Self { map: Some(map) })
     }
+
+    /// Lets the system drop the pages of a part that will not be read again soon: they no longer count as memory of this
+    /// process. If it is read all the same, it is read from the file again.
+    pub fn release(&self, range: std::ops::Range<usize>) {
+        #[cfg(unix)]
+        if let (Some(map), Some(_)) = (&self.map, self.get(range.clone())) {
+            // SAFETY: the map is read-only and backed by a file, so that dropped pages come back as they were. That it is
+            // only advice makes its failure no matter.
+            let _ = unsafe {
+                map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, range.start, range.len())
+            };
+        }
+    }
 }
 
 impl Deref for Mapped {
@@ -65,6 +78,9 @@ mod tests {
         for content in [&b""[..], b"x", &[7; 10_000]] {
             std::fs::write(&path, content).unwrap();
             let mapped = Mapped::open(&path).unwrap();
+            assert_eq!(&*mapped, content);
+            mapped.release(content.len() / 3..content.len());
+            mapped.release(0..content.len() + 1);
             assert_eq!(&*mapped, content);
             assert_eq!(mapped.as_ref(), content);
         }

@@ -27,6 +27,23 @@ pub fn gemm(
     }
 }
 
+/// The nearest bf16, ties to even.
+pub fn round_bf16(x: f32) -> f32 {
+    let (below, unit) = (f32::from_bits(x.to_bits() & 0xFFFF_0000), 0x1_0000);
+    let above = f32::from_bits((x.to_bits() & 0xFFFF_0000).wrapping_add(unit));
+    let (down, up) = (f64::from(x) - f64::from(below), f64::from(above) - f64::from(x));
+    let even = below.to_bits() & unit == 0;
+    if down.abs() < up.abs() || (down.abs() == up.abs() && even) { below } else { above }
+}
+
+/// Symmetric integers of eight bits with one scale: x ≈ integer · scale, the largest magnitude is 127.
+pub fn quantise(x: &[f32]) -> (Vec<i32>, f64) {
+    let largest = x.iter().map(|x| f64::from(x.abs())).fold(0.0, f64::max);
+    let integer =
+        |&x: &f32| if largest > 0.0 { (f64::from(x) / largest * 127.0).round_ties_even() as i32 } else { 0 };
+    (x.iter().map(integer).collect(), largest / 127.0)
+}
+
 /// `activation(x)` for one number; formulas at [`Activation`].
 pub fn activate(x: f64, activation: Activation) -> f64 {
     let sigmoid = |x: f64| 1.0 / (1.0 + (-x).exp());

@@ -1,8 +1,7 @@
 //! Layer normalization (<https://arxiv.org/abs/1607.06450>; `torch.nn.LayerNorm`).
 
-use rayon::prelude::*;
-
 use crate::simd::{Isa, Kernel, Simd, isa};
+use crate::threads;
 
 /// Numbers that one thread takes at least.
 const NUMBERS_PER_THREAD: usize = 32 * 1024;
@@ -26,7 +25,7 @@ pub(crate) fn layer_norm_on(
     assert_eq!(shift.len(), width, "as many shifts as scales");
     assert!(residual.is_none_or(|residual| residual.len() == x.len()), "the residual has the shape of x");
     let rows = NUMBERS_PER_THREAD.div_ceil(width) * width;
-    x.par_chunks_mut(rows).enumerate().for_each(|(i, x)| {
+    threads::pieces(x, rows, |i, x| {
         let residual = residual.map(|residual| &residual[i * rows..][..x.len()]);
         isa.run(Rows { x, residual, scale, shift, epsilon });
     });

@@ -1,17 +1,22 @@
-//! Instruction sets: which there are, which one is in use, and the vector of f32 that algorithms are generic over.
+//! Instruction sets: which there are, which one is in use, and the vectors that algorithms are generic over.
 //!
 //! An algorithm is a [`Kernel`]: a value that holds the operands, with one generic body. [`Isa::run`] compiles this body
 //! once per instruction set. The bodies contain no intrinsics; those stand in the instances of [`Simd`], one file each:
-//! `avx2.rs` and `portable.rs`. AVX-512 and NEON will be two more files here and two more variants of [`Isa`].
+//! `avx512.rs`, `avx2.rs` and `portable.rs`. Another one (NEON, say) is another file here and another variant of [`Isa`].
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
 pub(crate) mod math;
 mod portable;
 
 use std::sync::OnceLock;
 
-/// A value that proves that an instruction set is there, with the operations on its vectors of f32.
+/// A value that proves that an instruction set is there, with the operations on its vectors.
+///
+/// Products in half or quarter precision work on words of four bytes: two bf16, or four int8, whose products are added up
+/// in one lane.
 ///
 /// Everything is `#[inline(always)]`, so that it is compiled inside [`Isa::run`] with the features of the set. Lanes do
 /// not influence each other: what a lane computes depends neither on its place nor on the others (but for [`Simd::sum`]).
@@ -19,11 +24,17 @@ pub trait Simd: Copy + Send + Sync {
     /// `LANES` numbers.
     type Vector: Copy;
 
-    /// Numbers in a vector; at most 16.
+    /// `LANES` words of 32 bits: integers, or the operands of [`Simd::dot_bf16`] and [`Simd::dot_i8`].
+    type Words: Copy;
+
+    /// Numbers in a vector: 8 or 16.
     const LANES: usize;
 
     /// Rows of the largest tile of a matrix product whose accumulators fit into the registers: at most 6.
     const TILE_ROWS: usize;
+
+    /// Vectors side by side in that tile: 2 or 4.
+    const TILE_VECTORS: usize;
 
     /// All lanes the same.
     fn splat(self, x: f32) -> Self::Vector;
@@ -82,8 +93,37 @@ pub trait Simd: Copy + Send + Sync {
         no: Self::Vector,
     ) -> Self::Vector;
 
-    /// 2ⁿ of the integer n in −126 … 127 that stands in the lowest bits of n + 1.5 · 2²³.
-    fn power_of_two(self, shifted: Self::Vector) -> Self::Vector;
+    /// y · 2ⁿ for an integer n in −151 … 129 and y in 0.5 … 2: rounded once, subnormal or infinite where f32 ends.
+    fn times_power_of_two(self, y: Self::Vector, n: Self::Vector) -> Self::Vector;
+
+    /// `LANES` words from a pointer without alignment.
+    ///
+    /// # Safety
+    /// They must be readable.
+    unsafe fn words_from(self, from: *const u32) -> Self::Words;
+
+    /// All lanes the same word.
+    fn splat_word(self, word: u32) -> Self::Words;
+
+    /// Per lane: sum + a₀ b₀ + a₁ b₁, where a word is two bf16, the first in the lower half. The order in which the three
+    /// are added, and whether each is rounded, is the instruction set's.
+    fn dot_bf16(self, a: Self::Words, b: Self::Words, sum: Self::Vector) -> Self::Vector;
+
+    /// Per lane: sum + Σ aᵢ bᵢ, exactly, where a word is four unsigned bytes in a and four signed ones in b.
+    fn dot_i8(self, a: Self::Words, b: Self::Words, sum: Self::Words) -> Self::Words;
+
+    /// Each word as a signed integer, rounded to f32.
+    fn integers_to_f32(self, words: Self::Words) -> Self::Vector;
+
+    /// Writes `LANES` numbers as bf16, rounded to the nearest, ties to even; panics if there is less place.
+    fn store_bf16(self, v: Self::Vector, to: &mut [u16]);
+
+    /// Writes `LANES` numbers between −128 and 127 as bytes: rounded to the nearest, ties to even, plus 128; panics if there
+    /// is less place.
+    fn store_offset_bytes(self, v: Self::Vector, to: &mut [u8]);
+
+    /// The largest of all lanes; no lane is NaN.
+    fn largest(self, v: Self::Vector) -> f32;
 
     /// The sum of all lanes, in one fixed order.
     fn sum(self, v: Self::Vector) -> f32;
@@ -101,6 +141,14 @@ pub trait Kernel {
 /// An instruction set that kernels are compiled for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Isa {
+    /// x86-64 with AVX-512 (F, BW, DQ, VL), VNNI and BF16 (Zen 4, Sapphire Rapids): `avx512-bf16`.
+    Avx512Bf16,
+    /// x86-64 with AVX-512 and VNNI (Cascade Lake, Ice Lake): `avx512-vnni`.
+    Avx512Vnni,
+    /// x86-64 with AVX-512 (Skylake-X): `avx512`.
+    Avx512,
+    /// x86-64 with AVX2, FMA and AVX-VNNI (Alder Lake): `avx2-vnni`.
+    Avx2Vnni,
     /// x86-64 with AVX2 and FMA: `avx2`.
     Avx2,
     /// Plain arrays, whatever the compiler makes of them: `portable`.
@@ -108,16 +156,23 @@ pub enum Isa {
 }
 
 impl Isa {
+    /// All, the best first.
+    const ALL: [Self; 6] =
+        [Self::Avx512Bf16, Self::Avx512Vnni, Self::Avx512, Self::Avx2Vnni, Self::Avx2, Self::Portable];
+
     /// Those of this machine, the best first.
     pub fn available() -> &'static [Self] {
         static AVAILABLE: OnceLock<Vec<Isa>> = OnceLock::new();
-        AVAILABLE
-            .get_or_init(|| [Self::Avx2, Self::Portable].into_iter().filter(|isa| isa.is_here()).collect())
+        AVAILABLE.get_or_init(|| Self::ALL.into_iter().filter(|isa| isa.is_here()).collect())
     }
 
     /// The name in `SENTIR_ISA`.
     pub fn name(self) -> &'static str {
         match self {
+            Self::Avx512Bf16 => "avx512-bf16",
+            Self::Avx512Vnni => "avx512-vnni",
+            Self::Avx512 => "avx512",
+            Self::Avx2Vnni => "avx2-vnni",
             Self::Avx2 => "avx2",
             Self::Portable => "portable",
         }
@@ -125,7 +180,14 @@ impl Isa {
 
     #[cfg(target_arch = "x86_64")]
     fn is_here(self) -> bool {
-        self == Self::Portable || avx2::Avx2::new().is_some()
+        match self {
+            Self::Avx512Bf16 => avx512::Avx512::<{ avx512::BF16 }>::new().is_some(),
+            Self::Avx512Vnni => avx512::Avx512::<{ avx512::VNNI }>::new().is_some(),
+            Self::Avx512 => avx512::Avx512::<{ avx512::PLAIN }>::new().is_some(),
+            Self::Avx2Vnni => avx2::Avx2::<true>::new().is_some(),
+            Self::Avx2 => avx2::Avx2::<false>::new().is_some(),
+            Self::Portable => true,
+        }
     }
 
     #[cfg(not(target_arch = "x86_64"))]
@@ -136,17 +198,26 @@ impl Isa {
     /// Runs a kernel compiled for this instruction set. Panics if this machine lacks it.
     #[inline]
     pub fn run<K: Kernel>(self, kernel: K) -> K::Output {
+        const LACKING: &str = "an instruction set of this machine";
         #[cfg(target_arch = "x86_64")]
-        if self == Self::Avx2 {
-            return avx2::Avx2::new().expect("a machine with AVX2 and FMA").run(kernel);
+        match self {
+            Self::Avx512Bf16 => avx512::Avx512::<{ avx512::BF16 }>::new().expect(LACKING).run(kernel),
+            Self::Avx512Vnni => avx512::Avx512::<{ avx512::VNNI }>::new().expect(LACKING).run(kernel),
+            Self::Avx512 => avx512::Avx512::<{ avx512::PLAIN }>::new().expect(LACKING).run(kernel),
+            Self::Avx2Vnni => avx2::Avx2::<true>::new().expect(LACKING).run(kernel),
+            Self::Avx2 => avx2::Avx2::<false>::new().expect(LACKING).run(kernel),
+            Self::Portable => kernel.run(portable::Portable),
         }
-        assert_eq!(self, Self::Portable, "an instruction set of this machine");
-        kernel.run(portable::Portable)
+        #[cfg(not(target_arch = "x86_64"))]
+        {
+            assert_eq!(self, Self::Portable, "{LACKING}");
+            kernel.run(portable::Portable)
+        }
     }
 }
 
 /// The instruction set in use: the best of this machine, or the one that the environment variable `SENTIR_ISA` names
-/// (`avx2` or `portable`). Chosen once. A name that cannot be obeyed is ignored here; programs ask [`check_isa`] first.
+/// (see [`Isa`]). Chosen once. A name that cannot be obeyed is ignored here; programs ask [`check_isa`] first.
 #[inline]
 pub fn isa() -> Isa {
     static CHOSEN: OnceLock<Isa> = OnceLock::new();
@@ -168,7 +239,7 @@ fn parse(name: &str) -> Result<Isa, String> {
     let available = Isa::available();
     let names: Vec<&str> = available.iter().map(|isa| isa.name()).collect();
     available.iter().copied().find(|isa| isa.name() == name).ok_or_else(|| {
-        let known = [Isa::Avx2, Isa::Portable].iter().any(|isa| isa.name() == name);
+        let known = Isa::ALL.iter().any(|isa| isa.name() == name);
         let problem = if known { "is not available on this machine" } else { "is no known instruction set" };
         format!("SENTIR_ISA={name} {problem}; use one of: {}, or unset it", names.join(", "))
     })
@@ -194,6 +265,17 @@ mod tests {
         assert!(Isa::available().contains(&isa()));
     }
 
+    struct Lanes;
+
+    impl Kernel for Lanes {
+        type Output = usize;
+
+        #[inline(always)]
+        fn run<S: Simd>(self, _: S) -> usize {
+            S::LANES
+        }
+    }
+
     struct Parts<'a>(&'a [f32], &'a mut [f32]);
 
     impl Kernel for Parts<'_> {
@@ -209,13 +291,67 @@ mod tests {
 
     #[test]
     fn parts_of_vectors_touch_nothing_else() {
-        let numbers: Vec<f32> = (1..=8).map(|i| i as f32).collect();
+        let numbers: Vec<f32> = (1..=16).map(|i| i as f32).collect();
         for &isa in Isa::available() {
-            for n in 0..=8 {
-                let mut to = [-1.0; 8];
+            for n in 0..=isa.run(Lanes) {
+                let mut to = [-1.0; 16];
                 let sum = isa.run(Parts(&numbers[..n], &mut to[..n]));
                 assert_eq!(sum, numbers[..n].iter().sum::<f32>());
-                assert_eq!((&to[..n], &to[n..]), (&numbers[..n], &[-1.0; 8][n..]));
+                assert_eq!((&to[..n], &to[n..]), (&numbers[..n], &[-1.0; 16][n..]));
+            }
+        }
+    }
+
+    struct Halves<'a>(&'a [f32], &'a [u32], &'a mut [u16], &'a mut [u8]);
+
+    impl Kernel for Halves<'_> {
+        type Output = ([f32; 16], [f32; 16], f32);
+
+        #[inline(always)]
+        fn run<S: Simd>(self, simd: S) -> Self::Output {
+            let v = simd.load(self.0);
+            simd.store_bf16(v, self.2);
+            simd.store_offset_bytes(v, self.3);
+            let mut out = ([0.0; 16], [0.0; 16], simd.largest(v));
+            // SAFETY: the tests give sixteen words.
+            let words = unsafe { simd.words_from(self.1.as_ptr()) };
+            let a = simd.splat_word(0xC080_3F80);
+            simd.store(simd.dot_bf16(a, words, simd.splat(0.5)), &mut out.0);
+            let a = simd.splat_word(0xFF80_0201);
+            simd.store(simd.integers_to_f32(simd.dot_i8(a, words, simd.splat_word(7))), &mut out.1);
+            out
+        }
+    }
+
+    #[test]
+    fn narrow_numbers_are_what_they_are_on_every_instruction_set() {
+        let numbers: Vec<f32> =
+            [0.5, -0.5, 1.5, 2.5, -128.0, 127.0, 126.6, -127.4, 3.3, 1e-3, -0.0, 7.0, 8.5, -9.5, 100.25, 0.1]
+                .into();
+        let words: Vec<u32> =
+            (0..16u32).map(|i| 0x3F80_4000u32.wrapping_add(i.wrapping_mul(0x0103_0507))).collect();
+        for &isa in Isa::available() {
+            let (mut halves, mut bytes) = ([0u16; 16], [0u8; 16]);
+            let lanes = isa.run(Lanes);
+            let (products, sums, largest) = isa.run(Halves(&numbers, &words, &mut halves, &mut bytes));
+            assert_eq!(largest, 127.0);
+            for i in 0..lanes {
+                let x = numbers[i];
+                assert_eq!(bytes[i], (x.round_ties_even() as i32 + 128) as u8, "{isa:?} {x}");
+                // To nearest, ties to even: half a unit of bf16 added, and the bits below cut off.
+                let rounded = (x.to_bits() + 0x7FFF + (x.to_bits() >> 16 & 1)) >> 16;
+                assert_eq!(u32::from(halves[i]), rounded, "{isa:?} {x}");
+                let half = |word: u32, at: u32| f64::from(f32::from_bits(word >> (16 * at) << 16));
+                let expected = 0.5 + half(words[i], 0) * 1.0 - half(words[i], 1) * 4.0;
+                let error = (f64::from(products[i]) - expected).abs();
+                assert!(error <= 1e-6 * expected.abs(), "{isa:?}: {} for {expected}", products[i]);
+                let dot: i32 = 7 + words[i]
+                    .to_le_bytes()
+                    .iter()
+                    .zip([0x01, 0x02, 0x80, 0xFF])
+                    .map(|(&b, a)| i32::from(b.cast_signed()) * a)
+                    .sum::<i32>();
+                assert_eq!(sums[i], dot as f32, "{isa:?}");
             }
         }
     }

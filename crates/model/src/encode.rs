@@ -118,21 +118,49 @@ impl SentenceTransformer {
         task: Task,
         options: &EncodeOptions<'_>,
     ) -> Result<Encoded> {
+        self.encode_tokenized(self.tokenize(texts, task, options)?, options)
+    }
+
+    /// One vector per list of token ids, for callers with a tokenizer of their own: no prompt is put before them and no
+    /// special tokens around them, and none may be too long. Of the options, those about prompts and truncation do nothing.
+    ///
+    /// # Errors
+    /// [`Error::Text`] for a list that is too long or has an id without an embedding; else as [`SentenceTransformer::encode`].
+    pub fn encode_ids(&self, ids: &[Vec<u32>], options: &EncodeOptions<'_>) -> Result<Encoded> {
+        let max_seq_length = self.max_seq_length();
+        let (limit, vocabulary) = (max_seq_length.unwrap_or(usize::MAX), self.reader.vocabulary());
+        for (index, ids) in ids.iter().enumerate() {
+            let message = if ids.len() > limit {
+                format!("it has {} tokens; the model reads {limit}", ids.len())
+            } else if let Some(id) = ids.iter().find(|&&id| id as usize >= vocabulary) {
+                format!("token {id} is beyond the embedding table of {vocabulary} rows")
+            } else {
+                continue;
+            };
+            return Err(Error::Text { index, message });
+        }
+        let items = ids.iter().enumerate().map(|(text, ids)| Item { text, ids: ids.clone() });
+        let tokens_cut = vec![0; ids.len()];
+        let truncation = TruncationReport { max_seq_length, policy: options.truncation, tokens_cut };
+        self.encode_tokenized(Tokenized { items: items.collect(), skip: 0, truncation }, options)
+    }
+
+    fn encode_tokenized(&self, tokenized: Tokenized, options: &EncodeOptions<'_>) -> Result<Encoded> {
         if options.truncate_dim == Some(0) {
             return Err(Error::Argument("truncate_dim is 0; it must be at least 1".to_owned()));
         }
-        let tokenized = self.tokenize(texts, task, options)?;
         let width = self.reader.width();
+        let texts = tokenized.truncation.tokens_cut.len();
         let mut pooled = vec![0.0f32; tokenized.items.len() * width];
-        self.run(&tokenized, options, texts.len(), |pass, batch, items| {
+        self.run(&tokenized, options, texts, |pass, batch, items| {
             let vectors = self.pool(pass, batch);
             for (&item, vector) in items.iter().zip(pass.backend().download(&vectors).chunks_exact(width)) {
                 pooled[item * width..][..width].copy_from_slice(vector);
             }
             pass.free(vectors);
         })?;
-        if tokenized.items.len() > texts.len() {
-            pooled = average_chunks(&tokenized.items, &pooled, texts.len(), width);
+        if tokenized.items.len() > texts {
+            pooled = average_chunks(&tokenized.items, &pooled, texts, width);
         }
 
         let mut rows = self.through_modules(pooled, width)?;

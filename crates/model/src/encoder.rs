@@ -4,7 +4,7 @@
 
 use rayon::prelude::*;
 use sentir_compute::ops::{self, Linear, Lookup, Norm};
-use sentir_compute::{Activation, Backend, Pass, Table, Tensor};
+use sentir_compute::{Activation, Backend, Pass, Table, Tensor, WeightType};
 
 use crate::Result;
 use crate::batch::PackedBatch;
@@ -36,11 +36,12 @@ struct Layer {
 }
 
 impl Encoder {
-    /// Takes the tensors of `shape` out of `weights`. Others that are there (a pooler, a head) are left alone.
+    /// Takes the tensors of `shape` out of `weights`, matrices in the type `kind`. Others that are there (a pooler, a head) are left alone.
     pub(crate) fn load(
         weights: &Weights,
         names: &Names,
         shape: EncoderShape,
+        kind: WeightType,
         backend: &dyn Backend,
     ) -> Result<Self> {
         let width = shape.width;
@@ -54,12 +55,20 @@ impl Encoder {
         let layer = |i: usize| -> Result<Layer> {
             let of_layer = |name: &str| full(&format!("{}.{i}.{name}", names.layer));
             let linear = |name: &str, outputs, inputs| {
-                parameters::linear(weights, &[of_layer(name)], outputs, inputs, true, backend)
+                parameters::linear(weights, &[of_layer(name)], outputs, inputs, true, kind, backend)
             };
             let norm = |name: &str| parameters::norm(weights, &of_layer(name), width, shape.epsilon, backend);
             let query_key_value = [names.query, names.key, names.value].map(of_layer);
             Ok(Layer {
-                query_key_value: parameters::linear(weights, &query_key_value, width, width, true, backend)?,
+                query_key_value: parameters::linear(
+                    weights,
+                    &query_key_value,
+                    width,
+                    width,
+                    true,
+                    kind,
+                    backend,
+                )?,
                 attention_output: linear(names.attention_output, width, width)?,
                 attention_norm: norm(names.attention_norm)?,
                 up: linear(names.up, shape.feed_forward, width)?,

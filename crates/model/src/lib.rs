@@ -34,5 +34,5 @@ pub use inspect::{Description, ModuleDescription, WeightsDescription};
 pub use modules::module_folders;
 pub use prompts::{Prompts, Task};
 pub use sentence_transformer::{LoadOptions, SentenceTransformer};
-pub use sentir_compute::{Isa, check_isa, isa};
+pub use sentir_compute::{Isa, WeightType, check_isa, isa};
 pub use truncation::{Truncation, TruncationReport};

@@ -172,7 +172,7 @@ fn check_order(path: &Path, modules: &[Module]) -> Result<()> {
 /// A module that takes vectors and gives vectors.
 #[derive(Debug)]
 pub(crate) enum RowModule {
-    Dense(Dense),
+    Dense(Box<Dense>),
     LayerNorm(Norm),
     Normalize,
 }
@@ -181,7 +181,7 @@ impl RowModule {
     /// Loads one; `width` is that of the vectors it gets.
     pub(crate) fn load(module: &Module, width: usize, backend: &dyn Backend) -> Result<Self> {
         match module.kind {
-            Kind::Dense => Dense::load(&module.folder, width, backend).map(Self::Dense),
+            Kind::Dense => Dense::load(&module.folder, width, backend).map(Box::new).map(Self::Dense),
             Kind::LayerNorm => layer_norm::load(&module.folder, width, backend).map(Self::LayerNorm),
             Kind::Normalize => {
                 expect_sentence_embedding(&module.folder.join("config.json")).map(|()| Self::Normalize)

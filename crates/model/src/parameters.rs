@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use sentir_compute::ops::{Linear, Norm};
-use sentir_compute::{Backend, Table, TableType};
+use sentir_compute::{Backend, Table, TableType, WeightType};
 
 use crate::weights::{Dtype, Weights};
 use crate::{Error, Result};
@@ -33,21 +33,25 @@ fn empty(weights: &Weights, name: &str) -> Error {
     Error::tensor(weights.path(), name, "the table has no columns")
 }
 
-/// The layer `name` (`.weight` and, if `bias`, `.bias`), or several of one shape stacked to one with as many times the outputs.
+/// The layer `name` (`.weight` and, if `bias`, `.bias`), or several of one shape stacked to one with as many times
+/// the outputs; its matrix in the type `kind`.
 pub(crate) fn linear(
     weights: &Weights,
     names: &[String],
     outputs: usize,
     inputs: usize,
     bias: bool,
+    kind: WeightType,
     backend: &dyn Backend,
 ) -> Result<Linear> {
     let stack = |suffix: &str, shape: &[usize]| -> Result<Vec<f32>> {
         let mut values = Vec::new();
         for name in names {
-            let part = weights.get(&format!("{name}.{suffix}"))?;
-            part.expect_shape(shape)?;
-            let part = part.to_f32()?;
+            let view = weights.get(&format!("{name}.{suffix}"))?;
+            view.expect_shape(shape)?;
+            let part = view.to_f32()?;
+            // It is packed now, and the file is not needed again.
+            view.release();
             // One layer, the most frequent case, moves; only a stack is copied.
             if values.is_empty() { values = part } else { values.extend_from_slice(&part) }
         }
@@ -56,7 +60,7 @@ pub(crate) fn linear(
     let matrix = stack("weight", &[outputs, inputs])?;
     let bias = if bias { Some(stack("bias", &[outputs])?) } else { None };
     Ok(Linear {
-        weight: backend.prepare(&matrix, names.len() * outputs, inputs),
+        weight: backend.prepare(&matrix, names.len() * outputs, inputs, kind),
         bias: bias.map(|bias| backend.upload(&bias, names.len() * outputs)),
     })
 }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use sentir_compute::ops::PoolingMode;
-use sentir_compute::{Backend, Cpu};
+use sentir_compute::{Backend, Cpu, WeightType};
 use sentir_vectors::Rows;
 use sentir_vectors::similarity::{self, Similarity};
 
@@ -71,6 +71,9 @@ pub struct LoadOptions<'a> {
     pub download: DownloadOptions<'a>,
     /// Reads at most so many tokens of a text, special tokens included, in place of what the model says.
     pub max_seq_length: Option<usize>,
+    /// The type of the encoder's matrices, in which its products are computed; those of modules after pooling stay f32. A
+    /// narrower type than f32 is faster and smaller, and changes the vectors a little. Default: f32.
+    pub dtype: WeightType,
     /// The device; the CPU if `None`.
     pub backend: Option<Arc<dyn Backend>>,
 }
@@ -102,7 +105,7 @@ impl SentenceTransformer {
         let other = file.other_model_type().map(str::to_owned);
         let (reader, listed, settings) = match (listed, other) {
             (Some(listed), None) => {
-                let reader = load_reader(&listed, options.max_seq_length, &*backend, &mut notices)?;
+                let reader = load_reader(&listed, options, &*backend, &mut notices)?;
                 (reader, listed, file.settings(directory, &mut notices)?)
             }
             // As sentence-transformers does: default modules over the transformer; nothing else of the file counts.
@@ -112,8 +115,7 @@ impl SentenceTransformer {
                 } else {
                     notices.push("there is no modules.json: the directory is taken for a transformer with mean pooling".to_owned());
                 }
-                let transformer =
-                    Transformer::load(directory, false, options.max_seq_length, &*backend, &mut notices)?;
+                let transformer = Transformer::load(directory, false, options, &*backend, &mut notices)?;
                 let mode = if transformer.causal { PoolingMode::LastToken } else { PoolingMode::Mean };
                 let listed = [Kind::Transformer, Kind::Pooling];
                 let listed =
@@ -196,18 +198,18 @@ impl SentenceTransformer {
 /// Loads the first one or two modules of a list in good order.
 fn load_reader(
     listed: &[Module],
-    max_seq_length: Option<usize>,
+    options: &LoadOptions<'_>,
     backend: &dyn Backend,
     notices: &mut Vec<String>,
 ) -> Result<Reader> {
     if listed[0].kind == Kind::StaticEmbedding {
-        if max_seq_length.is_some() {
+        if options.max_seq_length.is_some() {
             let message = "max_seq_length: a static model reads all tokens of a text; it cannot be limited";
             return Err(Error::Argument(message.to_owned()));
         }
         return Ok(Reader::Static(Box::new(StaticEmbedding::load(&listed[0].folder)?)));
     }
-    let transformer = Transformer::load(&listed[0].folder, true, max_seq_length, backend, notices)?;
+    let transformer = Transformer::load(&listed[0].folder, true, options, backend, notices)?;
     let pooling = Pooling::load(&listed[1].folder, transformer.encoder.shape.width)?;
     Ok(Reader::Transformer(Box::new(transformer), pooling))
 }

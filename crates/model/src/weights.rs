@@ -10,6 +10,7 @@ mod view;
 mod zip;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
@@ -29,7 +30,21 @@ pub struct Weights {
 }
 
 /// A file of weights in memory: mapped, or bytes that someone gave.
-pub(crate) type Source = Arc<dyn AsRef<[u8]> + Send + Sync>;
+pub(crate) type Source = Arc<dyn Bytes>;
+
+/// Bytes that stay where they are.
+pub(crate) trait Bytes: AsRef<[u8]> + Send + Sync {
+    /// A part will not be read again soon.
+    fn release(&self, _: Range<usize>) {}
+}
+
+impl Bytes for Vec<u8> {}
+
+impl Bytes for Mapped {
+    fn release(&self, range: Range<usize>) {
+        Self::release(self, range);
+    }
+}
 
 /// What a directory may have, in the order in which it is looked for; `.index.json` means several files.
 const NAMES: [&str; 4] = [

@@ -46,7 +46,7 @@
 
 pub use sentir_model::{
     Description, EncodeOptions, Encoded, Error, Isa, LoadOptions, ModuleDescription, Prompts, Result,
-    SentenceTransformer, Task, Truncation, TruncationReport, WeightsDescription, check_isa, isa,
+    SentenceTransformer, Task, Truncation, TruncationReport, WeightType, WeightsDescription, check_isa, isa,
 };
 pub use sentir_model::{download, tokens};
 pub use sentir_vectors::compress::{Embeddings, Precision, Ranges, quantize};

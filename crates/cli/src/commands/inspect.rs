@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use anyhow::Result;
 use clap::Args;
-use sentir::{Description, WeightsDescription};
+use sentir::{Description, LoadOptions, WeightsDescription};
 
 use crate::arguments::Global;
 use crate::model;
@@ -32,7 +32,8 @@ Example:
 /// Loads the model, so that what is shown is what would be used.
 pub(crate) fn run(arguments: &Arguments, global: &Global) -> Result<()> {
     let description =
-        model::find(&arguments.model, arguments.revision.as_deref(), None, global.quiet)?.describe()?;
+        model::find(&arguments.model, arguments.revision.as_deref(), LoadOptions::default(), global.quiet)?
+            .describe()?;
     terminal::print(|out| {
         if arguments.json {
             serde_json::to_writer_pretty(&mut *out, &description)?;

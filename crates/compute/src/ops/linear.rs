@@ -41,6 +41,7 @@ pub(crate) fn naive(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::WeightType;
     use crate::ops::testing::{assert_close, backends, golden, narrow, numbers, random, widen};
 
     const ACTIVATIONS: [Activation; 7] = [
@@ -63,7 +64,7 @@ mod tests {
     ) -> Vec<f32> {
         let outputs = w.len() / inputs;
         let bias = bias.map(|bias| backend.upload(bias, outputs));
-        let layer = Linear { weight: backend.prepare(w, outputs, inputs), bias };
+        let layer = Linear { weight: backend.prepare(w, outputs, inputs, WeightType::F32), bias };
         let mut pass = Pass::inference(backend);
         let y = linear(&mut pass, &backend.upload(x, inputs), &layer, a);
         backend.download(&y)

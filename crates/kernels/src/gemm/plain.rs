@@ -1,8 +1,7 @@
 //! Products of two matrices as they lie in memory: similarities of two sets of vectors.
 
-use rayon::prelude::*;
-
 use crate::simd::{Isa, Kernel, Simd, isa};
+use crate::threads;
 
 /// Rows of a that a task compares with all of b.
 const ROWS: usize = 48;
@@ -25,12 +24,11 @@ pub(crate) fn gemm_nt_on(isa: Isa, a: &[f32], m: usize, b: &[f32], n: usize, k: 
         return out.fill(0.0);
     }
     let rows = m.div_ceil(m.div_ceil(ROWS).max(rayon::current_num_threads())).max(1);
-    let task = |(a, out): (&[f32], &mut [f32])| isa.run(Dots { a, b, n, k, out });
-    if m * n * k < WORK {
-        a.chunks(ROWS * k).zip(out.chunks_mut(ROWS * n)).for_each(task);
-    } else {
-        a.par_chunks(rows * k).zip(out.par_chunks_mut(rows * n)).for_each(task);
-    }
+    let rows = if m * n * k < WORK { m } else { rows };
+    threads::pieces(out, rows * n, |i, out| {
+        let a = &a[i * rows * k..][..out.len() / n * k];
+        isa.run(Dots { a, b, n, k, out });
+    });
 }
 
 struct Dots<'a> {

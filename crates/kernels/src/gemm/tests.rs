@@ -1,11 +1,14 @@
 //! Products against the plain loops, and their bits against themselves.
 
+use std::sync::Arc;
+
 use proptest::prelude::*;
 
-use super::packed::gemm_on;
 use super::plain::gemm_nt_on;
-use super::{Epilogue, PackedMatrix};
+use super::product::gemm_on;
+use super::{Epilogue, PackedMatrix, WeightType};
 use crate::activation::Activation;
+use crate::buffer::Buffer;
 use crate::naive;
 use crate::simd::Isa;
 
@@ -24,6 +27,44 @@ fn pools() -> [rayon::ThreadPool; 2] {
     [1, 2].map(|threads| rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap())
 }
 
+/// Each type on each instruction set.
+fn everywhere() -> impl Iterator<Item = (Isa, WeightType)> {
+    Isa::available().iter().flat_map(|&isa| WeightType::ALL.map(|(kind, _)| (isa, kind)))
+}
+
+#[test]
+fn packed_parts_make_the_same_weight() {
+    let (n, k) = (70, 37);
+    let w = numbers(n * k, 5);
+    for (kind, _) in WeightType::ALL {
+        let packed = PackedMatrix::pack(&w, n, k, kind);
+        let copy = |skipped: usize| {
+            let bytes: Vec<u8> =
+                packed.words()[skipped..].iter().flat_map(|word| word.to_ne_bytes()).collect();
+            let length = bytes.len();
+            // A vector of bytes need not be aligned to words.
+            let aligned = [bytes.clone(), [&[0; 4][..], &bytes].concat()];
+            aligned.into_iter().find_map(|bytes| {
+                let from =
+                    (0..=bytes.len() - length).find(|&at| bytes[at..].as_ptr().align_offset(4) == 0)?;
+                Buffer::shared(Arc::new(bytes), from..from + length)
+            })
+        };
+        let Some(buffer) = copy(0) else { continue };
+        let parts = (packed.scales().to_vec(), packed.starts().to_vec());
+        let again = PackedMatrix::from_parts(kind, n, k, buffer, parts.0.clone(), parts.1.clone()).unwrap();
+        let x = numbers(3 * k, 6);
+        let (mut a, mut b) = (vec![0.0; 3 * n], vec![1.0; 3 * n]);
+        super::gemm(&x, 3, &packed, Epilogue::default(), &mut a);
+        super::gemm(&x, 3, &again, Epilogue::default(), &mut b);
+        assert_eq!(a, b);
+        if let Some(short) = copy(1) {
+            let message = PackedMatrix::from_parts(kind, n, k, short, parts.0, parts.1).unwrap_err();
+            assert!(message.contains("words are not a packed"), "{message}");
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
@@ -38,7 +79,7 @@ proptest! {
         };
         let mut expected = vec![0.0; m * n];
         naive::gemm(&x, m, &w, n, k, epilogue.bias, epilogue.activation, epilogue.residual, &mut expected);
-        let packed = PackedMatrix::pack(&w, n, k);
+        let packed = PackedMatrix::pack(&w, n, k, WeightType::F32);
         let tolerance = (k as f32 + 8.0) * f32::EPSILON;
         for &isa in Isa::available() {
             let mut out = vec![f32::NAN; m * n];
@@ -56,9 +97,54 @@ proptest! {
     }
 
     #[test]
-    fn a_row_has_the_same_bits_alone_and_among_others(m in 1usize..230, n in 1usize..300, k in 1usize..1100, seed: u64) {
+    fn bf16_equals_the_plain_loops_over_rounded_numbers(m in 0usize..20, n in 0usize..140, k in 0usize..1100, seed: u64) {
         let (x, w, bias) = (numbers(m * k, seed), numbers(n * k, seed ^ 1), numbers(n, seed ^ 2));
-        let packed = PackedMatrix::pack(&w, n, k);
+        let round = |x: &[f32]| x.iter().map(|&x| naive::round_bf16(x)).collect::<Vec<_>>();
+        let mut expected = vec![0.0; m * n];
+        naive::gemm(&round(&x), m, &round(&w), n, k, Some(&bias), Activation::Identity, None, &mut expected);
+        let packed = PackedMatrix::pack(&w, n, k, WeightType::Bf16);
+        let epilogue = Epilogue { bias: Some(&bias), ..Epilogue::default() };
+        // The sums are f32.
+        let tolerance = (k as f32 + 8.0) * f32::EPSILON;
+        for &isa in Isa::available() {
+            let mut out = vec![f32::NAN; m * n];
+            gemm_on(isa, &x, m, &packed, epilogue, &mut out);
+            for (a, e) in out.iter().zip(&expected) {
+                prop_assert!((a - e).abs() <= tolerance * e.abs().max(1.0), "{isa:?}: {a} for {e}");
+            }
+        }
+    }
+
+    #[test]
+    fn int8_equals_the_plain_loops_over_integers(m in 0usize..20, n in 0usize..140, k in 1usize..1100, seed: u64) {
+        let (x, w, bias) = (numbers(m * k, seed), numbers(n * k, seed ^ 1), numbers(n, seed ^ 2));
+        let rows = |x: &[f32]| x.chunks_exact(k).map(naive::quantise).collect::<Vec<_>>();
+        let (left, right) = (rows(&x), rows(&w));
+        let packed = PackedMatrix::pack(&w, n, k, WeightType::Int8);
+        let epilogue = Epilogue { bias: Some(&bias), ..Epilogue::default() };
+        for &isa in Isa::available() {
+            let mut out = vec![f32::NAN; m * n];
+            gemm_on(isa, &x, m, &packed, epilogue, &mut out);
+            for (i, (a, a_scale)) in left.iter().enumerate() {
+                for (j, (b, b_scale)) in right.iter().enumerate() {
+                    let sum: i32 = a.iter().zip(b).map(|(a, b)| a * b).sum();
+                    let expected = f64::from(sum) * a_scale * b_scale + f64::from(bias[j]);
+                    // A number that lies between two integers may go either way, since its scale is rounded to f32.
+                    let slack = 1e-6 * expected.abs().max(1.0) + 2.0 * 127.0 * a_scale * b_scale;
+                    let error = (f64::from(out[i * n + j]) - expected).abs();
+                    prop_assert!(error <= slack, "{isa:?}: {} for {expected}", out[i * n + j]);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_row_has_the_same_bits_alone_and_among_others(
+        m in 1usize..230, n in 1usize..300, k in 1usize..1100, seed: u64,
+        kind in prop::sample::select(WeightType::ALL.map(|(kind, _)| kind).to_vec()),
+    ) {
+        let (x, w, bias) = (numbers(m * k, seed), numbers(n * k, seed ^ 1), numbers(n, seed ^ 2));
+        let packed = PackedMatrix::pack(&w, n, k, kind);
         let epilogue = Epilogue { bias: Some(&bias), activation: Activation::Gelu, residual: None };
         for &isa in Isa::available() {
             for pool in pools() {
@@ -81,8 +167,8 @@ proptest! {
 fn a_row_has_the_same_bits_among_a_thousand() {
     let (m, n, k) = (1000, 131, 769);
     let (x, w) = (numbers(m * k, 1), numbers(n * k, 2));
-    let packed = PackedMatrix::pack(&w, n, k);
-    for &isa in Isa::available() {
+    for (isa, kind) in everywhere() {
+        let packed = PackedMatrix::pack(&w, n, k, kind);
         for pool in pools() {
             let mut all = vec![0.0; m * n];
             pool.install(|| gemm_on(isa, &x, m, &packed, Epilogue::default(), &mut all));
@@ -101,14 +187,16 @@ fn nan_and_infinity_stay_in_their_rows() {
     let (mut x, w) = (numbers(m * k, 1), vec![1.0; n * k]);
     x[2 * k + 20] = f32::NAN;
     x[5 * k] = f32::INFINITY;
-    let packed = PackedMatrix::pack(&w, n, k);
-    for &isa in Isa::available() {
+    for (isa, kind) in everywhere() {
+        let packed = PackedMatrix::pack(&w, n, k, kind);
         let mut out = vec![0.0; m * n];
         let epilogue = Epilogue { activation: Activation::Relu, ..Epilogue::default() };
         gemm_on(isa, &x, m, &packed, epilogue, &mut out);
         for (i, row) in out.chunks_exact(n).enumerate() {
             assert!(row.iter().all(|y| match i {
                 2 => y.is_nan(),
+                // Quantised, a row with infinity has no scale.
+                5 if kind == WeightType::Int8 => y.is_nan(),
                 5 => *y == f32::INFINITY,
                 _ => y.is_finite(),
             }));

@@ -1,20 +1,174 @@
 //! The innermost loop of products and of attention: a small tile of A · B, kept in registers.
+//!
+//! All types of numbers share it, because all operands are words of four bytes: one f32, two bf16 or four int8.
 
 use crate::simd::Simd;
 
-/// Columns of a panel: the numbers of B that stand side by side for one step.
-pub(crate) const PANEL: usize = 16;
+/// Columns of a panel: the words of B that stand side by side for one step.
+pub(crate) const PANEL: usize = 64;
+/// Most rows of a tile.
+pub(crate) const MOST_ROWS: usize = 6;
 
-/// Where a tile finds its operands: A(row, step) at `a + row * a_row + step * a_step`, and B's vector v of `LANES` columns
-/// at `b + step * b_step + (columns before v in its panel)`, the second panel `b_panel` after the first.
+/// The sums of a tile, row by row.
+pub(crate) type Sums = [[f32; PANEL]; MOST_ROWS];
+
+/// What a word holds and how two of them are multiplied.
+pub(crate) trait Kind: Copy + Send + Sync {
+    /// Numbers in a word.
+    const GROUP: usize;
+
+    /// A vector of words.
+    type Operand<S: Simd>: Copy;
+    /// A vector of sums.
+    type Sum<S: Simd>: Copy;
+
+    /// `LANES` words.
+    ///
+    /// # Safety
+    /// They must be readable.
+    unsafe fn load<S: Simd>(simd: S, from: *const u32) -> Self::Operand<S>;
+
+    /// One word in all lanes.
+    ///
+    /// # Safety
+    /// It must be readable.
+    unsafe fn splat<S: Simd>(simd: S, from: *const u32) -> Self::Operand<S>;
+
+    /// Where the sums of `LANES` columns start.
+    ///
+    /// # Safety
+    /// For [`Int8`], `LANES` integers must be readable.
+    unsafe fn start<S: Simd>(simd: S, from: *const i32) -> Self::Sum<S>;
+
+    /// Adds the products of a step.
+    fn step<S: Simd>(simd: S, a: Self::Operand<S>, b: Self::Operand<S>, sum: Self::Sum<S>) -> Self::Sum<S>;
+
+    /// The sums as f32.
+    fn finish<S: Simd>(simd: S, sum: Self::Sum<S>) -> S::Vector;
+}
+
+/// One f32 a word.
+#[derive(Clone, Copy)]
+pub(crate) struct F32;
+
+impl Kind for F32 {
+    const GROUP: usize = 1;
+    type Operand<S: Simd> = S::Vector;
+    type Sum<S: Simd> = S::Vector;
+
+    #[inline(always)]
+    unsafe fn load<S: Simd>(simd: S, from: *const u32) -> S::Vector {
+        // SAFETY: the caller vouches for the words; every word is a number.
+        unsafe { simd.load_from(from.cast()) }
+    }
+
+    #[inline(always)]
+    unsafe fn splat<S: Simd>(simd: S, from: *const u32) -> S::Vector {
+        // SAFETY: the caller vouches for the word.
+        simd.splat(f32::from_bits(unsafe { *from }))
+    }
+
+    #[inline(always)]
+    unsafe fn start<S: Simd>(simd: S, _: *const i32) -> S::Vector {
+        simd.splat(0.0)
+    }
+
+    #[inline(always)]
+    fn step<S: Simd>(simd: S, a: S::Vector, b: S::Vector, sum: S::Vector) -> S::Vector {
+        simd.mul_add(a, b, sum)
+    }
+
+    #[inline(always)]
+    fn finish<S: Simd>(_: S, sum: S::Vector) -> S::Vector {
+        sum
+    }
+}
+
+/// Two bf16 a word.
+#[derive(Clone, Copy)]
+pub(crate) struct Bf16;
+
+impl Kind for Bf16 {
+    const GROUP: usize = 2;
+    type Operand<S: Simd> = S::Words;
+    type Sum<S: Simd> = S::Vector;
+
+    #[inline(always)]
+    unsafe fn load<S: Simd>(simd: S, from: *const u32) -> S::Words {
+        // SAFETY: the caller vouches for the words.
+        unsafe { simd.words_from(from) }
+    }
+
+    #[inline(always)]
+    unsafe fn splat<S: Simd>(simd: S, from: *const u32) -> S::Words {
+        // SAFETY: the caller vouches for the word.
+        simd.splat_word(unsafe { *from })
+    }
+
+    #[inline(always)]
+    unsafe fn start<S: Simd>(simd: S, _: *const i32) -> S::Vector {
+        simd.splat(0.0)
+    }
+
+    #[inline(always)]
+    fn step<S: Simd>(simd: S, a: S::Words, b: S::Words, sum: S::Vector) -> S::Vector {
+        simd.dot_bf16(a, b, sum)
+    }
+
+    #[inline(always)]
+    fn finish<S: Simd>(_: S, sum: S::Vector) -> S::Vector {
+        sum
+    }
+}
+
+/// Four bytes a word, unsigned in A (offset by 128) and signed in B. The sums start at −128 Σ B, which takes the offset out.
+#[derive(Clone, Copy)]
+pub(crate) struct Int8;
+
+impl Kind for Int8 {
+    const GROUP: usize = 4;
+    type Operand<S: Simd> = S::Words;
+    type Sum<S: Simd> = S::Words;
+
+    #[inline(always)]
+    unsafe fn load<S: Simd>(simd: S, from: *const u32) -> S::Words {
+        // SAFETY: the caller vouches for the words.
+        unsafe { simd.words_from(from) }
+    }
+
+    #[inline(always)]
+    unsafe fn splat<S: Simd>(simd: S, from: *const u32) -> S::Words {
+        // SAFETY: the caller vouches for the word.
+        simd.splat_word(unsafe { *from })
+    }
+
+    #[inline(always)]
+    unsafe fn start<S: Simd>(simd: S, from: *const i32) -> S::Words {
+        // SAFETY: the caller vouches for the integers.
+        unsafe { simd.words_from(from.cast()) }
+    }
+
+    #[inline(always)]
+    fn step<S: Simd>(simd: S, a: S::Words, b: S::Words, sum: S::Words) -> S::Words {
+        simd.dot_i8(a, b, sum)
+    }
+
+    #[inline(always)]
+    fn finish<S: Simd>(simd: S, sum: S::Words) -> S::Vector {
+        simd.integers_to_f32(sum)
+    }
+}
+
+/// Where a tile finds its operands, in words: A(row, step) at `a + row * a_row + step * a_step`, B(step, column) at
+/// `b + step * b_step + column`; and where its sums start, an integer a column (for [`Int8`] only).
 #[derive(Clone, Copy)]
 pub(crate) struct Operands {
-    pub(crate) a: *const f32,
+    pub(crate) a: *const u32,
     pub(crate) a_row: usize,
     pub(crate) a_step: usize,
-    pub(crate) b: *const f32,
+    pub(crate) b: *const u32,
     pub(crate) b_step: usize,
-    pub(crate) b_panel: usize,
+    pub(crate) start: *const i32,
     pub(crate) steps: usize,
 }
 
@@ -24,34 +178,73 @@ pub(crate) struct Operands {
 /// # Safety
 /// What `Operands` describes for M rows, N vectors and all steps must be readable.
 #[inline(always)]
-pub(crate) unsafe fn tile<S: Simd, const M: usize, const N: usize>(
-    simd: S,
-    o: Operands,
-    to: &mut [[f32; 2 * PANEL]; 6],
-) {
-    let per_panel = PANEL / S::LANES;
-    let mut sums = [[simd.splat(0.0); N]; M];
+unsafe fn tile<S: Simd, K: Kind, const M: usize, const N: usize>(simd: S, o: Operands, to: &mut Sums) {
+    // SAFETY: the caller vouches for what lies at `o.start`.
+    let start: [K::Sum<S>; N] =
+        std::array::from_fn(|v| unsafe { K::start(simd, o.start.wrapping_add(v * S::LANES)) });
+    let mut sums = [start; M];
     for step in 0..o.steps {
-        let mut b = [simd.splat(0.0); N];
-        for v in 0..N {
-            // SAFETY: the caller vouches for vector v of this step.
-            b[v] = unsafe {
-                simd.load_from(
-                    o.b.add(step * o.b_step + v / per_panel * o.b_panel + v % per_panel * S::LANES),
-                )
-            };
-        }
+        // SAFETY: the caller vouches for the N vectors of this step.
+        let b: [K::Operand<S>; N] =
+            std::array::from_fn(|v| unsafe { K::load(simd, o.b.add(step * o.b_step + v * S::LANES)) });
         for i in 0..M {
             // SAFETY: the caller vouches for row i of this step.
-            let a = simd.splat(unsafe { *o.a.add(i * o.a_row + step * o.a_step) });
+            let a = unsafe { K::splat(simd, o.a.add(i * o.a_row + step * o.a_step)) };
             for v in 0..N {
-                sums[i][v] = simd.mul_add(a, b[v], sums[i][v]);
+                sums[i][v] = K::step(simd, a, b[v], sums[i][v]);
             }
         }
     }
     for i in 0..M {
         for v in 0..N {
-            simd.store(sums[i][v], &mut to[i][v * S::LANES..]);
+            simd.store(K::finish(simd, sums[i][v]), &mut to[i][v * S::LANES..]);
+        }
+    }
+}
+
+/// [`tile`] for `rows` rows and N vectors of columns.
+///
+/// # Safety
+/// That of [`tile`] for `rows` rows, at most [`MOST_ROWS`] and `S::TILE_ROWS`.
+#[inline(always)]
+pub(crate) unsafe fn rows<S: Simd, K: Kind, const N: usize>(
+    simd: S,
+    rows: usize,
+    o: Operands,
+    to: &mut Sums,
+) {
+    // SAFETY: the caller vouches for the operands of this number of rows.
+    unsafe {
+        match rows {
+            1 => tile::<S, K, 1, N>(simd, o, to),
+            2 => tile::<S, K, 2, N>(simd, o, to),
+            3 => tile::<S, K, 3, N>(simd, o, to),
+            4 if S::TILE_ROWS >= 4 => tile::<S, K, 4, N>(simd, o, to),
+            5 if S::TILE_ROWS >= 5 => tile::<S, K, 5, N>(simd, o, to),
+            6 if S::TILE_ROWS >= 6 => tile::<S, K, 6, N>(simd, o, to),
+            _ => panic!("a tile of {rows} rows"),
+        }
+    }
+}
+
+/// Columns of the widest tile.
+#[inline(always)]
+pub(crate) const fn width<S: Simd>() -> usize {
+    S::TILE_VECTORS * S::LANES
+}
+
+/// [`tile`] for `rows` rows of the widest tile.
+///
+/// # Safety
+/// That of [`rows`].
+#[inline(always)]
+pub(crate) unsafe fn widest<S: Simd, K: Kind>(simd: S, count: usize, o: Operands, to: &mut Sums) {
+    // SAFETY: the caller vouches for the operands.
+    unsafe {
+        match S::TILE_VECTORS {
+            2 => rows::<S, K, 2>(simd, count, o, to),
+            4 => rows::<S, K, 4>(simd, count, o, to),
+            other => panic!("a tile of {other} vectors"),
         }
     }
 }
@@ -66,26 +259,5 @@ pub(crate) fn next_rows(left: usize, most: usize) -> usize {
         left.div_ceil(2).min(most)
     } else {
         most
-    }
-}
-
-/// [`tile`] for `rows` rows in one panel.
-///
-/// # Safety
-/// That of [`tile`] for `rows` rows, at most 6, and the two vectors of a panel.
-#[inline(always)]
-pub(crate) unsafe fn one_panel<S: Simd>(simd: S, rows: usize, o: Operands, to: &mut [[f32; 2 * PANEL]; 6]) {
-    const { assert!(2 * S::LANES == PANEL) };
-    // SAFETY: the caller vouches for the operands of this number of rows.
-    unsafe {
-        match rows {
-            1 => tile::<S, 1, 2>(simd, o, to),
-            2 => tile::<S, 2, 2>(simd, o, to),
-            3 => tile::<S, 3, 2>(simd, o, to),
-            4 if S::TILE_ROWS >= 4 => tile::<S, 4, 2>(simd, o, to),
-            5 if S::TILE_ROWS >= 5 => tile::<S, 5, 2>(simd, o, to),
-            6 if S::TILE_ROWS >= 6 => tile::<S, 6, 2>(simd, o, to),
-            _ => panic!("a tile of {rows} rows"),
-        }
     }
 }

@@ -1,27 +1,32 @@
-//! x86-64 with AVX2 and FMA: eight lanes, sixteen registers.
+//! x86-64 with AVX2 and FMA, and AVX-VNNI where it is: eight lanes, sixteen registers.
 
 use std::arch::x86_64::*;
 
 use super::{Kernel, Simd};
 
-/// Proof that the machine has AVX2 and FMA: [`Avx2::new`] is the only way to one.
+/// Proof that the machine has AVX2 and FMA, and AVX-VNNI if so said: [`Avx2::new`] is the only way to one.
 #[derive(Clone, Copy)]
-pub(super) struct Avx2(());
+pub(super) struct Avx2<const VNNI: bool>(());
 
-impl Avx2 {
+impl<const VNNI: bool> Avx2<VNNI> {
     #[inline]
     pub(super) fn new() -> Option<Self> {
-        (is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma")).then_some(Self(()))
+        let vnni = !VNNI || is_x86_feature_detected!("avxvnni");
+        (vnni && is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma")).then_some(Self(()))
     }
 
     #[inline]
     pub(super) fn run<K: Kernel>(self, kernel: K) -> K::Output {
         #[target_feature(enable = "avx2,fma")]
-        fn instance<K: Kernel>(kernel: K, simd: Avx2) -> K::Output {
+        fn plain<K: Kernel>(kernel: K, simd: impl Simd) -> K::Output {
             kernel.run(simd)
         }
-        // SAFETY: `self` exists, so the machine has AVX2 and FMA.
-        unsafe { instance(kernel, self) }
+        #[target_feature(enable = "avx2,fma,avxvnni")]
+        fn vnni<K: Kernel>(kernel: K, simd: impl Simd) -> K::Output {
+            kernel.run(simd)
+        }
+        // SAFETY: `self` exists, so the machine has what it stands for.
+        unsafe { if VNNI { vnni(kernel, self) } else { plain(kernel, self) } }
     }
 }
 
@@ -35,13 +40,16 @@ fn first(n: usize) -> __m256i {
     unsafe { _mm256_loadu_si256(mask.as_ptr().cast()) }
 }
 
-impl Simd for Avx2 {
+impl<const VNNI: bool> Simd for Avx2<VNNI> {
     type Vector = __m256;
+    type Words = __m256i;
 
     const LANES: usize = 8;
 
     /// 6 × 2 accumulators, two vectors of the weight and one broadcast: fifteen registers of sixteen.
     const TILE_ROWS: usize = 6;
+
+    const TILE_VECTORS: usize = 2;
 
     #[inline(always)]
     fn splat(self, x: f32) -> __m256 {
@@ -145,11 +153,101 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
-    fn power_of_two(self, shifted: __m256) -> __m256 {
+    fn times_power_of_two(self, y: __m256, n: __m256) -> __m256 {
         // SAFETY: `self` proves AVX2.
         unsafe {
-            let exponent = _mm256_add_epi32(_mm256_castps_si256(shifted), _mm256_set1_epi32(127));
-            _mm256_castsi256_ps(_mm256_slli_epi32::<23>(exponent))
+            // In two factors, since n goes beyond the exponents of f32.
+            let power = |n: __m256i| {
+                _mm256_castsi256_ps(_mm256_slli_epi32::<23>(_mm256_add_epi32(n, _mm256_set1_epi32(127))))
+            };
+            let n = _mm256_cvtps_epi32(n);
+            let half = _mm256_srai_epi32::<1>(n);
+            _mm256_mul_ps(_mm256_mul_ps(y, power(half)), power(_mm256_sub_epi32(n, half)))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn words_from(self, from: *const u32) -> __m256i {
+        // SAFETY: the caller vouches for eight readable words; `self` proves AVX.
+        unsafe { _mm256_loadu_si256(from.cast()) }
+    }
+
+    #[inline(always)]
+    fn splat_word(self, word: u32) -> __m256i {
+        // SAFETY: `self` proves AVX.
+        unsafe { _mm256_set1_epi32(word.cast_signed()) }
+    }
+
+    #[inline(always)]
+    fn dot_bf16(self, a: __m256i, b: __m256i, sum: __m256) -> __m256 {
+        // SAFETY: `self` proves AVX2 and FMA.
+        unsafe {
+            let low = |words| _mm256_castsi256_ps(_mm256_slli_epi32::<16>(words));
+            let high = |words| {
+                _mm256_castsi256_ps(_mm256_and_si256(words, _mm256_set1_epi32(0xFFFF_0000u32.cast_signed())))
+            };
+            _mm256_fmadd_ps(high(a), high(b), _mm256_fmadd_ps(low(a), low(b), sum))
+        }
+    }
+
+    #[inline(always)]
+    fn dot_i8(self, a: __m256i, b: __m256i, sum: __m256i) -> __m256i {
+        // SAFETY: `self` proves AVX2, and AVX-VNNI where that is used.
+        unsafe {
+            if VNNI {
+                return _mm256_dpbusd_avx_epi32(sum, a, b);
+            }
+            // Bytes as pairs of 16 bits; the one instruction for bytes (VPMADDUBSW) saturates.
+            let (a0, a1) = (_mm256_and_si256(a, _mm256_set1_epi16(0xFF)), _mm256_srli_epi16::<8>(a));
+            let b0 = _mm256_srai_epi16::<8>(_mm256_slli_epi16::<8>(b));
+            let b1 = _mm256_srai_epi16::<8>(b);
+            let products = _mm256_add_epi32(_mm256_madd_epi16(a0, b0), _mm256_madd_epi16(a1, b1));
+            _mm256_add_epi32(sum, products)
+        }
+    }
+
+    #[inline(always)]
+    fn integers_to_f32(self, words: __m256i) -> __m256 {
+        // SAFETY: `self` proves AVX.
+        unsafe { _mm256_cvtepi32_ps(words) }
+    }
+
+    #[inline(always)]
+    fn store_bf16(self, v: __m256, to: &mut [u16]) {
+        let to = &mut to[..8];
+        // SAFETY: eight halves are writable; `self` proves AVX2.
+        unsafe {
+            let bits = _mm256_castps_si256(v);
+            let odd = _mm256_and_si256(_mm256_srli_epi32::<16>(bits), _mm256_set1_epi32(1));
+            let rounded = _mm256_add_epi32(bits, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7FFF)));
+            // A NaN stays one, whatever rounding would make of its bits.
+            let quiet = _mm256_or_si256(bits, _mm256_set1_epi32(0x40_0000));
+            let is_nan = _mm256_castps_si256(_mm256_cmp_ps::<_CMP_UNORD_Q>(v, v));
+            let upper = _mm256_srli_epi32::<16>(_mm256_blendv_epi8(rounded, quiet, is_nan));
+            let packed = _mm256_permute4x64_epi64::<0b1000>(_mm256_packus_epi32(upper, upper));
+            _mm_storeu_si128(to.as_mut_ptr().cast(), _mm256_castsi256_si128(packed));
+        }
+    }
+
+    #[inline(always)]
+    fn store_offset_bytes(self, v: __m256, to: &mut [u8]) {
+        let to = &mut to[..8];
+        // SAFETY: eight bytes are writable; `self` proves AVX2.
+        unsafe {
+            let integers = _mm256_add_epi32(_mm256_cvtps_epi32(v), _mm256_set1_epi32(128));
+            let halves =
+                _mm_packus_epi32(_mm256_castsi256_si128(integers), _mm256_extracti128_si256::<1>(integers));
+            _mm_storel_epi64(to.as_mut_ptr().cast(), _mm_packus_epi16(halves, halves));
+        }
+    }
+
+    #[inline(always)]
+    fn largest(self, v: __m256) -> f32 {
+        // SAFETY: `self` proves AVX.
+        unsafe {
+            let four = _mm_max_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps::<1>(v));
+            let two = _mm_max_ps(four, _mm_movehl_ps(four, four));
+            _mm_cvtss_f32(_mm_max_ss(two, _mm_shuffle_ps::<1>(two, two)))
         }
     }
 

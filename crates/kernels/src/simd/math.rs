@@ -29,10 +29,7 @@ pub(crate) fn exp<S: Simd>(simd: S, x: S::Vector) -> S::Vector {
     let tail = [4.999_999_3e-1, 1.666_652e-1, 4.166_838_7e-2, 8.368_71e-3, 1.381_461_3e-3];
     let tail = polynomial(simd, r, tail);
     let y = simd.add(simd.mul_add(tail, simd.mul(r, r), r), simd.splat(1.0));
-    // 2ⁿ in two factors, since n goes beyond the exponents of f32.
-    let half = simd.mul_add(n, simd.splat(0.5), shift);
-    let rest = simd.add(simd.sub(n, simd.sub(half, shift)), shift);
-    simd.mul(simd.mul(y, simd.power_of_two(half)), simd.power_of_two(rest))
+    simd.times_power_of_two(y, n)
 }
 
 /// 1 / (1 + e⁻ˣ)

@@ -18,11 +18,14 @@ fn zip(a: [f32; LANES], b: [f32; LANES], f: impl Fn(f32, f32) -> f32) -> [f32; L
 
 impl Simd for Portable {
     type Vector = [f32; LANES];
+    type Words = [u32; LANES];
 
     const LANES: usize = LANES;
 
     /// Of 32 registers of four lanes, 6 × 4 are accumulators; of the 16 of SSE2, 3 × 4.
     const TILE_ROWS: usize = if cfg!(target_arch = "aarch64") { 6 } else { 3 };
+
+    const TILE_VECTORS: usize = 2;
 
     #[inline(always)]
     fn splat(self, x: f32) -> Self::Vector {
@@ -124,8 +127,71 @@ impl Simd for Portable {
     }
 
     #[inline(always)]
-    fn power_of_two(self, shifted: Self::Vector) -> Self::Vector {
-        shifted.map(|x| f32::from_bits(x.to_bits().wrapping_add(127) << 23))
+    fn times_power_of_two(self, y: Self::Vector, n: Self::Vector) -> Self::Vector {
+        // In two factors, since n goes beyond the exponents of f32.
+        let power = |n: i32| f32::from_bits((n + 127).cast_unsigned() << 23);
+        zip(y, n, |y, n| {
+            let n = n as i32;
+            y * power(n >> 1) * power(n - (n >> 1))
+        })
+    }
+
+    #[inline(always)]
+    unsafe fn words_from(self, from: *const u32) -> Self::Words {
+        // SAFETY: the caller vouches for eight readable words; the read asks for no alignment beyond that of a word.
+        unsafe { from.cast::<Self::Words>().read_unaligned() }
+    }
+
+    #[inline(always)]
+    fn splat_word(self, word: u32) -> Self::Words {
+        [word; LANES]
+    }
+
+    #[inline(always)]
+    fn dot_bf16(self, a: Self::Words, b: Self::Words, sum: Self::Vector) -> Self::Vector {
+        let mut out = sum;
+        for i in 0..LANES {
+            let low = |word: u32| f32::from_bits(word << 16);
+            let high = |word: u32| f32::from_bits(word & 0xFFFF_0000);
+            out[i] = sum[i] + low(a[i]) * low(b[i]) + high(a[i]) * high(b[i]);
+        }
+        out
+    }
+
+    #[inline(always)]
+    fn dot_i8(self, a: Self::Words, b: Self::Words, sum: Self::Words) -> Self::Words {
+        let mut out = sum;
+        for i in 0..LANES {
+            let (a, b) = (a[i].to_le_bytes(), b[i].to_le_bytes());
+            let products = a.into_iter().zip(b).map(|(a, b)| i32::from(a) * i32::from(b.cast_signed()));
+            out[i] = (sum[i].cast_signed() + products.sum::<i32>()).cast_unsigned();
+        }
+        out
+    }
+
+    #[inline(always)]
+    fn integers_to_f32(self, words: Self::Words) -> Self::Vector {
+        words.map(|word| word.cast_signed() as f32)
+    }
+
+    #[inline(always)]
+    fn store_bf16(self, v: Self::Vector, to: &mut [u16]) {
+        for (to, v) in to[..LANES].iter_mut().zip(v) {
+            let bits = v.to_bits();
+            // A NaN stays one, whatever rounding would make of its bits.
+            let rounded = if v.is_nan() { bits | 0x40_0000 } else { bits + 0x7FFF + (bits >> 16 & 1) };
+            *to = (rounded >> 16) as u16;
+        }
+    }
+
+    #[inline(always)]
+    fn store_offset_bytes(self, v: Self::Vector, to: &mut [u8]) {
+        to[..LANES].iter_mut().zip(v).for_each(|(to, v)| *to = (v.round_ties_even() as i32 + 128) as u8);
+    }
+
+    #[inline(always)]
+    fn largest(self, v: Self::Vector) -> f32 {
+        v.into_iter().fold(f32::NEG_INFINITY, f32::max)
     }
 
     #[inline(always)]

@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use sentir_compute::ops::{self, Linear};
-use sentir_compute::{Activation, Backend, Pass, Tensor};
+use sentir_compute::{Activation, Backend, Pass, Tensor, WeightType};
 use serde::Deserialize;
 
 use crate::weights::Weights;
@@ -59,7 +59,7 @@ impl Dense {
         };
         let weights = Weights::open(folder)?;
         let linear = |name: &str, bias| {
-            parameters::linear(&weights, &[name.to_owned()], outputs, inputs, bias, backend)
+            parameters::linear(&weights, &[name.to_owned()], outputs, inputs, bias, WeightType::F32, backend)
         };
         Ok(Self {
             linear: linear("linear", config.bias.unwrap_or(true))?,

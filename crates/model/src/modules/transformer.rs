@@ -11,7 +11,7 @@ use crate::encoder::Encoder;
 use crate::families::TransformerConfig;
 use crate::tokens::Tokenizer;
 use crate::weights::Weights;
-use crate::{Error, Result, json};
+use crate::{Error, LoadOptions, Result, json};
 
 /// An encoder and its tokenizer.
 #[derive(Debug)]
@@ -50,11 +50,11 @@ const SETTINGS: [&str; 7] = [
 
 impl Transformer {
     /// Loads from a folder. `saved` says that sentence-transformers wrote it, so that its own settings count;
-    /// `max_seq_length` is what the user asks for. What was adjusted is added to `notices`.
+    /// `options` are what the user asks for. What was adjusted is added to `notices`.
     pub(crate) fn load(
         folder: &Path,
         saved: bool,
-        max_seq_length: Option<usize>,
+        options: &LoadOptions<'_>,
         backend: &dyn Backend,
         notices: &mut Vec<String>,
     ) -> Result<Self> {
@@ -65,12 +65,13 @@ impl Transformer {
 
         // Tokenizer and weights have nothing to do with each other: a large model waits for one, a small one for both.
         let load_tokenizer = || Tokenizer::load(folder, settings.do_lower_case.unwrap_or(false));
-        let load_encoder = || Encoder::load(&Weights::open(folder)?, &family.names, shape, backend);
+        let load_encoder =
+            || Encoder::load(&Weights::open(folder)?, &family.names, shape, options.dtype, backend);
         let (tokenizer, encoder) = rayon::join(load_tokenizer, load_encoder);
         let (mut tokenizer, encoder) = (tokenizer?, encoder?);
 
         let usable = encoder.shape.usable_positions();
-        let (wanted, source) = match max_seq_length {
+        let (wanted, source) = match options.max_seq_length {
             Some(length) => (Some(length), "max_seq_length"),
             None => wanted_length(&settings, &tokenizer, encoder.shape.positions),
         };

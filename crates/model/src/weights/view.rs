@@ -176,6 +176,11 @@ impl View {
         Ok(Self { name, dtype, shape, path: path.to_owned(), bytes: storage.clone(), layout })
     }
 
+    /// Says that the numbers will not be read again soon: those in a mapped file no longer count as memory of the process.
+    pub fn release(&self) {
+        self.bytes.source.release(self.bytes.start..self.bytes.start + self.bytes.length);
+    }
+
     /// Number of numbers.
     pub fn elements(&self) -> usize {
         // Checked when the file was read.

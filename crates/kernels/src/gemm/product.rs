@@ -1,0 +1,201 @@
+//! Products with a packed weight, bias, activation and residual included.
+
+use super::WeightType;
+use super::operand::{self, Operand};
+use super::packed::PackedMatrix;
+use super::tile::{self, Bf16, F32, Int8, Kind, MOST_ROWS, Operands, PANEL};
+use crate::activation::{self, Activation};
+use crate::simd::{Isa, Kernel, Simd, isa};
+use crate::threads::{self, Shared};
+
+/// What happens to a product before it is written: `activation(product + bias) + residual`.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Epilogue<'a> {
+    /// `[n]`, added to each row. Default: none.
+    pub bias: Option<&'a [f32]>,
+    /// Applied after the bias. Default: identity.
+    pub activation: Activation,
+    /// `[m, n]`, added after the activation. Default: none.
+    pub residual: Option<&'a [f32]>,
+}
+
+/// Longest chain of a sum in f32; longer sums are cut into equal parts, which are added in order. A part of a panel (128 KiB)
+/// and of the rows beside it stay in the level-2 cache.
+const STEPS: usize = 512;
+/// Most rows of a task.
+const ROWS: usize = 96;
+/// Steps of tiles (of 6 rows and 64 columns) that a task has at least, if there are threads to feed: some microseconds.
+const WORK: usize = 1 << 9;
+
+/// `out = activation(x wᵀ + bias) + residual`, x `[m, inputs]`, out `[m, outputs]`.
+///
+/// In bf16, x is rounded too and products of pairs are summed in f32. In int8, each row of x is quantised (symmetric, its
+/// largest magnitude is 127), and sums are exact. A row with a number that is not finite gives no finite numbers.
+pub fn gemm(x: &[f32], m: usize, weight: &PackedMatrix, epilogue: Epilogue<'_>, out: &mut [f32]) {
+    gemm_on(isa(), x, m, weight, epilogue, out);
+}
+
+pub(crate) fn gemm_on(
+    isa: Isa,
+    x: &[f32],
+    m: usize,
+    weight: &PackedMatrix,
+    epilogue: Epilogue<'_>,
+    out: &mut [f32],
+) {
+    let (n, k) = (weight.outputs(), weight.inputs());
+    assert_eq!(Some(x.len()), m.checked_mul(k), "an operand of [{m}, {k}]");
+    assert_eq!(Some(out.len()), m.checked_mul(n), "a result of [{m}, {n}]");
+    assert!(epilogue.bias.is_none_or(|bias| bias.len() == n), "a bias of [{n}]");
+    assert!(epilogue.residual.is_none_or(|residual| residual.len() == m * n), "a residual of [{m}, {n}]");
+    if out.is_empty() {
+        return;
+    }
+    let out = Shared(out.as_mut_ptr());
+    operand::with(isa, weight.kind(), x, m, k, |x| match weight.kind() {
+        WeightType::F32 => blocks::<F32>(isa, x, m, weight, epilogue, out),
+        WeightType::Bf16 => blocks::<Bf16>(isa, x, m, weight, epilogue, out),
+        WeightType::Int8 => blocks::<Int8>(isa, x, m, weight, epilogue, out),
+    });
+}
+
+/// Divides the result into tasks. `out` is all of it.
+fn blocks<K: Kind>(
+    isa: Isa,
+    x: Operand<'_>,
+    m: usize,
+    weight: &PackedMatrix,
+    epilogue: Epilogue<'_>,
+    out: Shared<f32>,
+) {
+    let (n, steps) = (weight.outputs(), weight.inputs().div_ceil(K::GROUP));
+    // Row blocks of about equal size, in whole tiles.
+    let rows = m.div_ceil(m.div_ceil(ROWS)).next_multiple_of(MOST_ROWS);
+    let row_blocks = m.div_ceil(rows);
+    let panels = n.div_ceil(PANEL);
+    let panels_at_once = (WORK / (rows.div_ceil(MOST_ROWS) * steps.max(1))).clamp(1, panels);
+    // Neighboring tasks share a panel: it is read from memory once.
+    threads::parallel(row_blocks * panels.div_ceil(panels_at_once), |index| {
+        let row = index % row_blocks * rows;
+        let panel = index / row_blocks * panels_at_once;
+        isa.run(Block::<K> {
+            x: &x,
+            weight,
+            epilogue,
+            out,
+            rows: row..(row + rows).min(m),
+            columns: panel * PANEL..((panel + panels_at_once) * PANEL).min(n),
+            kind: std::marker::PhantomData,
+        });
+    });
+}
+
+/// Some rows and columns of the result, the columns from the start of a panel. `out` is all of it; nobody else touches these
+/// rows and columns meanwhile.
+struct Block<'a, K> {
+    x: &'a Operand<'a>,
+    weight: &'a PackedMatrix,
+    epilogue: Epilogue<'a>,
+    out: Shared<f32>,
+    rows: std::ops::Range<usize>,
+    columns: std::ops::Range<usize>,
+    kind: std::marker::PhantomData<K>,
+}
+
+impl<K: Kind> Kernel for Block<'_, K> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let n = self.weight.outputs();
+        let all = self.weight.inputs().div_ceil(K::GROUP);
+        // Sums of integers need no parts: they are exact.
+        let parts = if K::GROUP == 4 { 1 } else { all.div_ceil(STEPS).max(1) };
+        let steps = all.div_ceil(parts);
+        // With few rows, more columns at once: there would be too few independent sums.
+        let few = self.rows.len() <= 2 && tile::width::<S>() < PANEL;
+        let width = if few { 4 * S::LANES } else { tile::width::<S>() };
+        let starts = self.weight.starts().as_ptr();
+        let mut sums = [[0.0; PANEL]; MOST_ROWS];
+        for part in 0..parts {
+            let (first, last) = ((part * steps).min(all), ((part + 1) * steps).min(all));
+            for column in self.columns.clone().step_by(width) {
+                let panel = &self.weight.words()[column / PANEL * all * PANEL..];
+                let columns = width.min(self.columns.end - column);
+                let mut row = self.rows.start;
+                while row < self.rows.end {
+                    let rows = tile::next_rows(self.rows.end - row, S::TILE_ROWS);
+                    let operands = Operands {
+                        a: self.x.words[row * self.x.row + first..].as_ptr(),
+                        a_row: self.x.row,
+                        a_step: 1,
+                        b: panel[first * PANEL + column % PANEL..].as_ptr(),
+                        b_step: PANEL,
+                        start: starts.wrapping_add(column),
+                        steps: last - first,
+                    };
+                    // SAFETY: `rows` rows of x begin at `row` and have at least `all` words each; a panel has `all` steps of
+                    // 64 words, and `column % PANEL + width` does not exceed 64; for int8, there is a start for each column
+                    // of each panel.
+                    unsafe {
+                        if few {
+                            tile::rows::<S, K, 4>(simd, rows, operands, &mut sums);
+                        } else {
+                            tile::widest::<S, K>(simd, rows, operands, &mut sums);
+                        }
+                    }
+                    for i in 0..rows {
+                        let at = (row + i) * n + column;
+                        // SAFETY: row + i < m and column + columns ≤ n, so this lies in `out`; it belongs to this block.
+                        let out = unsafe { std::slice::from_raw_parts_mut(self.out.get().add(at), columns) };
+                        let part = (part > 0, part + 1 == parts);
+                        self.finish(simd, &sums[i][..columns], row + i, column, part, out);
+                    }
+                    row += rows;
+                }
+            }
+        }
+    }
+}
+
+impl<K: Kind> Block<'_, K> {
+    /// Adds one row of a tile to what the earlier parts of k left in `out` (if it is not the first); after the last, applies
+    /// the epilogue.
+    #[inline(always)]
+    fn finish<S: Simd>(
+        &self,
+        simd: S,
+        sums: &[f32],
+        row: usize,
+        column: usize,
+        (is_later, is_last): (bool, bool),
+        out: &mut [f32],
+    ) {
+        let width = out.len();
+        let at = row * self.weight.outputs() + column;
+        for first in (0..width).step_by(S::LANES) {
+            let here = first..(first + S::LANES).min(width);
+            let whole = here.len() == S::LANES;
+            let load = |from: &[f32]| if whole { simd.load(from) } else { simd.load_part(from) };
+            let mut y = load(&sums[here.clone()]);
+            if K::GROUP == 4 {
+                let scale = simd
+                    .mul(load(&self.weight.scales()[column..][here.clone()]), simd.splat(self.x.scales[row]));
+                y = simd.mul(y, scale);
+            }
+            if is_later {
+                y = simd.add(load(&out[here.clone()]), y);
+            }
+            if is_last {
+                if let Some(bias) = self.epilogue.bias {
+                    y = simd.add(y, load(&bias[column..][here.clone()]));
+                }
+                y = activation::vector(simd, y, self.epilogue.activation);
+                if let Some(residual) = self.epilogue.residual {
+                    y = simd.add(y, load(&residual[at..][here.clone()]));
+                }
+            }
+            if whole { simd.store(y, &mut out[here]) } else { simd.store_part(y, &mut out[here]) }
+        }
+    }
+}
