@@ -14,6 +14,8 @@ import shutil
 import sys
 from pathlib import Path
 
+from make_shape import write_model
+
 os.environ["HF_HUB_OFFLINE"] = "1"
 
 
@@ -37,26 +39,9 @@ def main():
     import torch
     import transformers
     from sentence_transformers import SentenceTransformer
-    from tokenizers import Tokenizer
 
-    transformers.utils.logging.disable_progress_bar()
-    tokenizer = Tokenizer.from_file(str(arguments.tokenizer / "tokenizer.json"))
-    config = transformers.XLMRobertaConfig(
-        vocab_size=tokenizer.get_vocab_size(with_added_tokens=True), num_hidden_layers=arguments.layers, hidden_size=1024,
-        num_attention_heads=16, intermediate_size=4096, max_position_embeddings=514, type_vocab_size=1, layer_norm_eps=1e-5)
-    torch.manual_seed(arguments.seed)
-    encoder = transformers.XLMRobertaModel(config, add_pooling_layer=False)
-    with torch.no_grad():
-        for name, parameter in encoder.named_parameters():
-            parameter.normal_(0, 0.02)
-            if name.endswith("LayerNorm.weight"):
-                parameter.add_(1)
     try:
-        arguments.output.mkdir(parents=True)
-        encoder.save_pretrained(arguments.output, max_shard_size="10GB")
-        parameters = sum(parameter.numel() for parameter in encoder.parameters())
-        del encoder
-        write_companions(arguments.tokenizer, arguments.output)
+        parameters = write_model("xlmr-large", arguments.output, arguments.seed, arguments.layers, arguments.tokenizer)
         model = SentenceTransformer(str(arguments.output), device="cpu", model_kwargs={"dtype": torch.float32})
         vectors = model.encode(texts, batch_size=arguments.batch_size, show_progress_bar=False)
         assert vectors.dtype == numpy.float32 and numpy.isfinite(vectors).all()
@@ -70,24 +55,6 @@ def main():
                       "tokens": sum(lengths), "longest": max(lengths), "largest_component": float(numpy.abs(vectors).max()),
                       "versions": {"python": sys.version.split()[0], "transformers": transformers.__version__,
                                    "torch": torch.__version__}}))
-
-
-def write_companions(tokenizer, output):
-    """The tokenizer and the files of sentence-transformers beside the encoder."""
-    def write(name, value):
-        path = output / name
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(json.dumps(value, indent=2) + "\n")
-
-    shutil.copyfile(tokenizer / "tokenizer.json", output / "tokenizer.json")
-    write("tokenizer_config.json", {"tokenizer_class": "XLMRobertaTokenizer", "model_max_length": 512, "bos_token": "<s>", "eos_token": "</s>",
-                                    "cls_token": "<s>", "sep_token": "</s>", "unk_token": "<unk>", "pad_token": "<pad>",
-                                    "mask_token": "<mask>"})
-    write("sentence_bert_config.json", {"max_seq_length": 512, "do_lower_case": False})
-    write("modules.json", [{"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Transformer"},
-                           {"idx": 1, "name": "1", "path": "1_Pooling", "type": "sentence_transformers.models.Pooling"}])
-    write("1_Pooling/config.json", {"word_embedding_dimension": 1024, "pooling_mode_cls_token": False, "pooling_mode_mean_tokens": True,
-                                    "pooling_mode_max_tokens": False, "pooling_mode_mean_sqrt_len_tokens": False})
 
 
 if __name__ == "__main__":

@@ -8,17 +8,11 @@ Only `encode` is timed (tokenization to numpy array), after one warm-up call wit
 import argparse
 import json
 import os
-import resource
 import sys
 import time
 from pathlib import Path
 
-
-def positive(text):
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError("must be at least 1")
-    return number
+from common import peak_rss_bytes, positive
 
 
 def main():
@@ -60,7 +54,6 @@ def main():
         seconds.append(time.perf_counter() - begun)
     if arguments.output:
         numpy.save(arguments.output, vectors)
-    unit = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss
     print(json.dumps({
         "engine": "sentence-transformers",
         "dtype": "float32",
@@ -71,7 +64,7 @@ def main():
         "encode_seconds": seconds,
         "import_seconds": imported - started,
         "load_seconds": loaded - imported,
-        "peak_rss_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit,
+        "peak_rss_bytes": peak_rss_bytes(),
         "versions": {
             "python": sys.version.split()[0],
             "sentence-transformers": sentence_transformers.__version__,

@@ -1,168 +1,75 @@
 //! Measurements against others, side by side in one run. Figures go to `benchmarks/record/`, with the command that gives them.
 //! Timings are not tests: nothing here fails because something was slow.
+//!
+//! Here is what the benchmarks share: settings, medians, the record. Each benchmark is a file.
 
-use std::fmt::Write as _;
+mod encode;
+mod texts;
+mod xlmr_large;
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
-use crate::{cargo, option, root, run as run_command};
+use crate::{cargo, option, root};
 
-/// What both benchmarks take.
+/// What all benchmarks take.
 struct Settings {
     python: String,
     model: PathBuf,
     runs: usize,
     threads: usize,
     work: PathBuf,
+    /// The command as it was given, without the path of Python.
+    command: String,
 }
 
-/// `encode` or `xlmr-large`, with options.
+/// `encode`, `texts` or `xlmr-large`, with options.
 pub(crate) fn run(arguments: &[&str]) -> Result<()> {
     let number = |name: &str, default: usize| -> Result<usize> {
         option(arguments, name)?
             .map_or(Ok(default), |text| text.parse().with_context(|| format!("{name} {text}")))
     };
+    let python = option(arguments, "--python")?.unwrap_or(".venv/bin/python").to_owned();
+    let shown = arguments.iter().map(|&argument| if argument == python { "PATH" } else { argument });
     let settings = Settings {
-        python: option(arguments, "--python")?.unwrap_or(".venv/bin/python").to_owned(),
         model: option(arguments, "--model")?
             .map_or_else(|| root().join("models/all-MiniLM-L6-v2"), PathBuf::from),
         runs: number("--runs", 5)?,
         threads: number("--threads", std::thread::available_parallelism()?.get())?,
         work: root().join("target/bench"),
+        command: format!("cargo xtask bench {}", shown.collect::<Vec<_>>().join(" ")),
+        python,
     };
     std::fs::create_dir_all(&settings.work)?;
     match arguments.first() {
-        Some(&"encode") => encode(&settings),
-        Some(&"xlmr-large") => xlmr_large(&settings),
-        _ => bail!("which benchmark: encode or xlmr-large?"),
+        Some(&"encode") => encode::run(&settings, arguments),
+        Some(&"texts") => texts::run(&settings),
+        Some(&"xlmr-large") => xlmr_large::run(&settings),
+        _ => bail!("which benchmark: encode, texts or xlmr-large?"),
     }
 }
 
-/// 5,000 short sentences: sentences per second, start of the process to the first vector, size of the binary.
-fn encode(settings: &Settings) -> Result<()> {
-    cargo(
-        &["build", "--release", "-p", "sentir-cli", "-p", "sentir", "--bins", "--example", "encode_engine"],
-        &[],
-    )?;
-    let texts = settings.work.join("stsb-5000.txt");
-    run_command(
-        Command::new(&settings.python)
-            .arg(root().join("benchmarks/stsb_texts.py"))
-            .arg("--output")
-            .arg(&texts),
-    )?;
-    let (ours, theirs) = (settings.work.join("sentir.npy"), settings.work.join("sentence-transformers.npy"));
-    let threads = settings.threads.to_string();
+impl Settings {
+    /// A program of Python in `benchmarks/`.
+    fn script(&self, name: &str) -> Command {
+        let mut command = Command::new(&self.python);
+        command.arg(root().join("benchmarks").join(name));
+        command
+    }
 
-    let (mut sentir, mut peer) = (Vec::new(), Vec::new());
-    for round in 1..=settings.runs {
+    /// sentir as an engine. Built before.
+    fn engine(&self) -> Command {
         let mut command = Command::new(root().join("target/release/examples/encode_engine"));
-        command.arg(&settings.model).arg(&texts).args([&threads, "1"]).arg(&ours);
-        sentir.push(json_line(&mut command)?);
-        let mut command = Command::new(&settings.python);
-        command.arg(root().join("benchmarks/engines/sentence_transformers_encode.py"));
-        command.arg("--model").arg(&settings.model).arg("--texts").arg(&texts);
-        command.args(["--threads", &threads, "--repeat", "1"]).arg("--output").arg(&theirs);
-        peer.push(json_line(&mut command)?);
-        println!(
-            "round {round}: sentir {:.2} s, sentence-transformers {:.2} s",
-            seconds(&sentir[round - 1]),
-            seconds(&peer[round - 1])
-        );
+        command.args(["--threads", &self.threads.to_string()]);
+        command
     }
-
-    let binary = root().join("target/release/sentir");
-    let mut starts = Vec::new();
-    for _ in 0..21 {
-        let begun = Instant::now();
-        let output = Command::new(&binary)
-            .arg("encode")
-            .arg("--model")
-            .arg(&settings.model)
-            .args(["--json", "one sentence"])
-            .output()?;
-        starts.push(begun.elapsed().as_secs_f64());
-        if !output.status.success() {
-            bail!("sentir encode: {}", String::from_utf8_lossy(&output.stderr));
-        }
-    }
-
-    let rate = |runs: &[Value]| {
-        runs[0]["texts"].as_f64().unwrap_or(0.0) / median(runs.iter().map(seconds).collect())
-    };
-    let memory = |runs: &[Value]| {
-        median(runs.iter().map(|run| run["peak_rss_bytes"].as_f64().unwrap_or(0.0)).collect()) / 1e6
-    };
-    let load =
-        |runs: &[Value]| median(runs.iter().map(|run| run["load_seconds"].as_f64().unwrap_or(0.0)).collect());
-    let mut table = String::new();
-    writeln!(table, "| | sentences per second | times sentence-transformers | peak memory, MB | load, s |")?;
-    writeln!(table, "|---|---|---|---|---|")?;
-    for (name, runs) in [("sentir", &sentir), ("sentence-transformers", &peer)] {
-        let (own, ratio) = (rate(runs), rate(runs) / rate(&peer));
-        writeln!(table, "| {name} | {own:.0} | {ratio:.2} | {:.0} | {:.3} |", memory(runs), load(runs))?;
-    }
-    writeln!(table, "\nLargest difference of a component: {:.1e}.", largest_difference(&ours, &theirs)?)?;
-    writeln!(
-        table,
-        "Process start to first vector (one sentence, warm page cache, median of 21): {:.0} ms.",
-        median(starts) * 1e3
-    )?;
-    let size = std::fs::metadata(&binary)?.len();
-    writeln!(table, "Stripped release binary: {:.1} MB.", size as f64 / 1e6)?;
-    record("encode", &table, settings, &peer[0]["versions"])
 }
 
-/// Exactness on the shape of multilingual-e5-large, with random weights: 2.2 GB, made here and removed again.
-fn xlmr_large(settings: &Settings) -> Result<()> {
-    cargo(&["build", "--release", "-p", "sentir", "--example", "encode_engine"], &[])?;
-    let shared = root().join("../shared");
-    let (texts, model) = (settings.work.join("kb.txt"), settings.work.join("xlmr-large"));
-    let _ = std::fs::remove_dir_all(&model);
-    let lines = std::fs::read_to_string(shared.join("data/rutube/kb.jsonl"))
-        .context("the data folder beside the repository is needed")?;
-    let questions = lines.lines().map(|line| -> Result<String> {
-        let row: Value = serde_json::from_str(line)?;
-        Ok(row["question"].as_str().context("no question")?.replace('\n', " ") + "\n")
-    });
-    std::fs::write(&texts, questions.collect::<Result<String>>()?)?;
-    let mut command = Command::new(&settings.python);
-    command.arg(root().join("benchmarks/engines/make_xlmr_large.py"));
-    command
-        .arg("--tokenizer")
-        .arg(shared.join("tokenizers/xlm-roberta"))
-        .arg("--texts")
-        .arg(&texts)
-        .arg("--output")
-        .arg(&model);
-    let made = json_line(&mut command)?;
-    let ours = settings.work.join("xlmr-large.npy");
-    let mut command = Command::new(root().join("target/release/examples/encode_engine"));
-    command.arg(&model).arg(model.join("texts.txt")).args([&settings.threads.to_string(), "1"]).arg(&ours);
-    let own = json_line(&mut command)?;
-    let mut table = format!(
-        "Random weights in the shape of XLM-RoBERTa-large: {} parameters, {} texts, {} tokens.\n\n",
-        made["parameters"], made["texts"], made["tokens"]
-    );
-    writeln!(
-        table,
-        "Largest difference of a component: {:.1e} (the largest component is {:.2}).",
-        largest_difference(&ours, &model.join("expected.npy"))?,
-        made["largest_component"].as_f64().unwrap_or(0.0)
-    )?;
-    writeln!(
-        table,
-        "sentir: load {:.1} s, encode {:.1} s, peak memory {:.0} MB.",
-        own["load_seconds"].as_f64().unwrap_or(0.0),
-        seconds(&own),
-        own["peak_rss_bytes"].as_f64().unwrap_or(0.0) / 1e6
-    )?;
-    std::fs::remove_dir_all(&model)?;
-    record("xlmr-large", &table, settings, &made["versions"])
+fn build_engine() -> Result<()> {
+    cargo(&["build", "--release", "-p", "sentir", "--example", "encode_engine"], &[])
 }
 
 /// Prints a result and keeps it, with what is needed to get it again.
@@ -178,12 +85,12 @@ fn record(name: &str, table: &str, settings: &Settings, versions: &Value) -> Res
         ["avx2", "fma", "avx512f", "avx512_vnni", "avx512_bf16"].into_iter().filter(has).collect();
     let rust = Command::new("rustc").arg("--version").output()?.stdout;
     let text = format!(
-        "# {name}\n\n{table}\nMachine: {processor}, {} threads used, {}. {}. Peers: {versions}. Medians of {} alternating runs.\n\n    cargo xtask bench {name} --python PATH --runs {}\n",
+        "# {name}\n\n{table}\nMachine: {processor}, {} threads used, {}. {}. Peers: {versions}. Medians of {} alternating runs.\n\n    {}\n",
         settings.threads,
         sets.join(" "),
         String::from_utf8_lossy(&rust).trim(),
         settings.runs,
-        settings.runs
+        settings.command
     );
     println!("\n{text}");
     let (brand, mut folder) = (processor.to_lowercase(), String::new());

@@ -4,7 +4,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
 use sentir::{Precision, Similarity, Truncation, WeightType};
 
-use crate::commands::{download, encode, inspect, search, similarity};
+use crate::commands::{download, encode, inspect, quantize, search, similarity};
 
 /// Sentence embeddings: encode texts, compare them, search in them
 #[derive(Parser)]
@@ -33,6 +33,7 @@ pub(crate) enum Command {
     Similarity(similarity::Arguments),
     Search(search::Arguments),
     Inspect(inspect::Arguments),
+    Quantize(quantize::Arguments),
     Download(download::Arguments),
 }
 
@@ -49,7 +50,7 @@ pub(crate) struct Global {
 }
 
 /// Which model, and how it reads texts.
-#[derive(Args)]
+#[derive(Args, Default)]
 pub(crate) struct ModelArguments {
     /// A model directory, or the id of a model on the Hugging Face hub
     #[arg(long, value_name = "DIR|ID", help_heading = "Model")]
@@ -58,8 +59,9 @@ pub(crate) struct ModelArguments {
     #[arg(long, value_name = "REVISION", help_heading = "Model")]
     pub(crate) revision: Option<String>,
     /// The type of the encoder's weights and products: bf16 and int8 are faster and smaller, and change the vectors a little
-    #[arg(long, value_name = "TYPE", default_value = "f32", value_parser = weight_type(), help_heading = "Model")]
-    pub(crate) dtype: WeightType,
+    /// [default: that of a quantized model, else f32]
+    #[arg(long, value_name = "TYPE", value_parser = weight_type(), help_heading = "Model")]
+    pub(crate) dtype: Option<WeightType>,
     /// Read at most so many tokens of a text, in place of the model's own limit
     #[arg(long, value_name = "N", value_parser = at_least_one(), help_heading = "Model")]
     pub(crate) max_seq_length: Option<usize>,
@@ -69,7 +71,8 @@ pub(crate) struct ModelArguments {
     /// Keep the first so many components of each vector
     #[arg(long, value_name = "N", value_parser = at_least_one(), help_heading = "Model")]
     pub(crate) truncate_dim: Option<usize>,
-    /// How many tokens are computed together; changes speed and memory, not the vectors [default: 2048]
+    /// How many tokens are computed together; changes speed and memory, not the vectors [default: 256 a thread, at
+    /// least 512]
     #[arg(long, value_name = "N", value_parser = at_least_one(), help_heading = "Model")]
     pub(crate) batch_tokens: Option<usize>,
 }

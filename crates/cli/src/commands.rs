@@ -3,5 +3,6 @@
 pub(crate) mod download;
 pub(crate) mod encode;
 pub(crate) mod inspect;
+pub(crate) mod quantize;
 pub(crate) mod search;
 pub(crate) mod similarity;

@@ -48,6 +48,7 @@ fn run(cli: &Cli) -> Result<()> {
         Command::Similarity(arguments) => commands::similarity::run(arguments, &cli.global),
         Command::Search(arguments) => commands::search::run(arguments, &cli.global),
         Command::Inspect(arguments) => commands::inspect::run(arguments, &cli.global),
+        Command::Quantize(arguments) => commands::quantize::run(arguments, &cli.global),
         Command::Download(arguments) => commands::download::run(arguments, &cli.global),
     }
 }

@@ -2,6 +2,8 @@
 
 use std::fmt::Debug;
 
+use sentir_kernels::gemm::PackedMatrix;
+
 use crate::ops::{AttentionShape, Lookup, PoolingMode};
 use crate::{Activation, Tensor, Weight, WeightType};
 
@@ -27,6 +29,9 @@ pub trait Backend: Send + Sync + Debug {
     /// A matrix `[outputs, inputs]`, row-major, in the form that [`Backend::linear`] multiplies with. A backend that lacks
     /// the type holds it in a wider one.
     fn prepare(&self, matrix: &[f32], outputs: usize, inputs: usize, kind: WeightType) -> Weight;
+
+    /// A matrix that was packed before, as a weight.
+    fn packed(&self, matrix: PackedMatrix) -> Weight;
 
     /// [`crate::ops::embed`]
     fn embed(&self, lookups: &[Lookup<'_>], out: &mut Tensor);

@@ -39,6 +39,10 @@ impl Backend for Cpu {
         Weight::new(outputs, inputs, WeightStorage::Packed(PackedMatrix::pack(matrix, outputs, inputs, kind)))
     }
 
+    fn packed(&self, matrix: PackedMatrix) -> Weight {
+        Weight::new(matrix.outputs(), matrix.inputs(), WeightStorage::Packed(matrix))
+    }
+
     fn embed(&self, lookups: &[Lookup<'_>], out: &mut Tensor) {
         let (first, others) = lookups.split_first().expect("at least one lookup");
         each_row(out, |token, row| {
@@ -47,6 +51,7 @@ impl Backend for Cpu {
                 lookup.table.for_each(lookup.ids[token], |j, value| row[j] += value);
             }
         });
+        lookups.iter().for_each(|lookup| lookup.table.looked_up(lookup.ids.len()));
     }
 
     fn linear(

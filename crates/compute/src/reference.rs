@@ -1,6 +1,8 @@
 //! The specification as a backend: f64, one thread, the naive loops of [`crate::ops`]. Not for use, but for comparison:
 //! hundreds of times slower than [`crate::Cpu`], and right.
 
+use sentir_kernels::gemm::PackedMatrix;
+
 use crate::ops::{
     AttentionShape, Lookup, PoolingMode, naive_add, naive_attention, naive_embed, naive_layer_norm,
     naive_linear, naive_pool, naive_unit_length,
@@ -36,6 +38,11 @@ impl Backend for Reference {
 
     fn prepare(&self, matrix: &[f32], outputs: usize, inputs: usize, _: WeightType) -> Weight {
         Weight::new(outputs, inputs, WeightStorage::F64(widen(matrix)))
+    }
+
+    fn packed(&self, matrix: PackedMatrix) -> Weight {
+        let values: Vec<f32> = (0..matrix.outputs()).flat_map(|row| matrix.row(row)).collect();
+        self.prepare(&values, matrix.outputs(), matrix.inputs(), WeightType::F32)
     }
 
     fn embed(&self, lookups: &[Lookup<'_>], out: &mut Tensor) {

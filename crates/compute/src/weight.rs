@@ -4,8 +4,10 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use half::{bf16, f16};
+use sentir_kernels::buffer::Bytes;
 use sentir_kernels::gemm::PackedMatrix;
 
 /// The matrix of a linear layer, `[outputs, inputs]`, in the form that one backend multiplies with.
@@ -69,20 +71,17 @@ pub struct Table {
     rows: usize,
     width: usize,
     kind: TableType,
-    bytes: Arc<dyn AsRef<[u8]> + Send + Sync>,
+    bytes: Arc<dyn Bytes>,
+    /// Rows looked up since the bytes were last released.
+    touched: Arc<AtomicUsize>,
 }
 
 impl Table {
     /// A table over `bytes`, or `None` if their number is not that of `rows * width` numbers.
-    pub fn new(
-        rows: usize,
-        width: usize,
-        kind: TableType,
-        bytes: Arc<dyn AsRef<[u8]> + Send + Sync>,
-    ) -> Option<Self> {
+    pub fn new(rows: usize, width: usize, kind: TableType, bytes: Arc<dyn Bytes>) -> Option<Self> {
         let expected = rows.checked_mul(width)?.checked_mul(kind.size())?;
         let fits = width > 0 && (*bytes).as_ref().len() == expected;
-        fits.then_some(Self { rows, width, kind, bytes })
+        fits.then_some(Self { rows, width, kind, bytes, touched: Arc::default() })
     }
 
     /// Number of entries: the size of the vocabulary, of the positions, of the token types.
@@ -93,6 +92,20 @@ impl Table {
     /// Numbers per entry.
     pub fn width(&self) -> usize {
         self.width
+    }
+
+    /// Says that `count` rows have been looked up. A system that brings a page of a file into memory brings its neighbors
+    /// too, so that a large table would become part of the process bit by bit; now and then it is let go.
+    pub(crate) fn looked_up(&self, count: usize) {
+        /// What Linux maps at once around a page.
+        const AROUND: usize = 64 << 10;
+        /// What may stay. Tables up to this size stay whole.
+        const KEPT: usize = 32 << 20;
+        let all = (*self.bytes).as_ref().len();
+        if all > KEPT && (self.touched.fetch_add(count, Ordering::Relaxed) + count) * AROUND > KEPT {
+            self.touched.store(0, Ordering::Relaxed);
+            self.bytes.release(0..all);
+        }
     }
 
     /// Calls `each(column, value)` for every number of row `index`. Panics if there is no such row.

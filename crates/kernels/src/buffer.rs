@@ -1,12 +1,27 @@
 //! Memory for packed weights: our own, in large pages where the system has them, or a part of a mapped file.
 
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 
 use memmap2::MmapMut;
 
-/// Bytes that somebody else keeps: a mapped file.
-pub type SharedBytes = Arc<dyn AsRef<[u8]> + Send + Sync>;
+use crate::mapped::Mapped;
+
+/// Bytes that stay where they are for as long as somebody holds them: in memory, or in a mapped file.
+pub trait Bytes: AsRef<[u8]> + Send + Sync {
+    /// Says that a part will not be read again soon. Where it can come back from a file, it no longer counts as memory of
+    /// this process.
+    fn release(&self, _: Range<usize>) {}
+}
+
+impl Bytes for Vec<u8> {}
+
+impl Bytes for Mapped {
+    fn release(&self, range: Range<usize>) {
+        Self::release(self, range);
+    }
+}
 
 /// Words of four bytes, read-only once filled.
 pub struct Buffer(Storage);
@@ -15,7 +30,7 @@ enum Storage {
     Vec(Vec<u32>),
     Map(MmapMut),
     /// A part of the bytes, aligned to words.
-    Shared(SharedBytes, std::ops::Range<usize>),
+    Shared(Arc<dyn Bytes>, Range<usize>),
 }
 
 /// From this size on, memory comes from the system directly, in large pages: walking through a weight touches a new page
@@ -38,7 +53,7 @@ impl Buffer {
     }
 
     /// The bytes `range` of `bytes`, or `None` if they are not there or not whole, aligned words.
-    pub fn shared(bytes: SharedBytes, range: std::ops::Range<usize>) -> Option<Self> {
+    pub fn shared(bytes: Arc<dyn Bytes>, range: Range<usize>) -> Option<Self> {
         let part = (*bytes).as_ref().get(range.clone())?;
         let whole = part.len().is_multiple_of(4) && part.as_ptr().cast::<u32>().is_aligned();
         whole.then_some(Self(Storage::Shared(bytes, range)))
@@ -103,7 +118,7 @@ mod tests {
         let words: Vec<u32> = (1..=8).collect();
         let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_ne_bytes()).collect();
         let first = bytes.as_ptr().align_offset(4);
-        let shared: SharedBytes = Arc::new(bytes);
+        let shared: Arc<dyn Bytes> = Arc::new(bytes);
         let of = |range| Buffer::shared(Arc::clone(&shared), range);
         assert_eq!(of(first..first + 4).unwrap().words().len(), 1);
         assert!(of(first + 1..first + 5).is_none(), "not aligned");

@@ -29,7 +29,8 @@ pub struct EncodeOptions<'a> {
     pub truncate_dim: Option<usize>,
     /// What happens to texts that are longer than the model reads.
     pub truncation: Truncation,
-    /// How many tokens are computed together; more need more memory. Does not change the vectors. Default: 2048.
+    /// How many tokens are computed together; more need more memory, and are slower once they do not fit into the caches.
+    /// Does not change the vectors. Default: 256 a thread, at least 512.
     pub batch_tokens: usize,
     /// Called from time to time with the number of texts done and of all texts.
     pub progress: Option<&'a (dyn Fn(usize, usize) + Sync)>,
@@ -45,7 +46,7 @@ impl Default for EncodeOptions<'_> {
             normalize_embeddings: false,
             truncate_dim: None,
             truncation: Truncation::default(),
-            batch_tokens: 2048,
+            batch_tokens: (256 * rayon::current_num_threads()).max(512),
             progress: None,
             interrupt: None,
         }

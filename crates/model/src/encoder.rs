@@ -6,12 +6,11 @@ use rayon::prelude::*;
 use sentir_compute::ops::{self, Linear, Lookup, Norm};
 use sentir_compute::{Activation, Backend, Pass, Table, Tensor, WeightType};
 
-use crate::Result;
 use crate::batch::PackedBatch;
 use crate::families::Names;
-use crate::parameters;
 use crate::shape::EncoderShape;
 use crate::weights::Weights;
+use crate::{Error, Result, parameters};
 
 /// An encoder with its weights on one backend.
 #[derive(Debug)]
@@ -36,17 +35,25 @@ struct Layer {
 }
 
 impl Encoder {
-    /// Takes the tensors of `shape` out of `weights`, matrices in the type `kind`. Others that are there (a pooler, a head) are left alone.
+    /// Takes the tensors of `shape` out of `weights`, matrices in the type `kind` (default: that of packed
+    /// weights, else f32). Others that are there (a pooler, a head) are left alone.
     pub(crate) fn load(
         weights: &Weights,
         names: &Names,
         shape: EncoderShape,
-        kind: WeightType,
+        kind: Option<WeightType>,
         backend: &dyn Backend,
     ) -> Result<Self> {
+        let kind = match (weights.packed(), kind) {
+            (Some(packed), Some(wanted)) if packed != wanted => {
+                let message =
+                    format!("its weights are packed in {packed}; for {wanted}, load the original model");
+                return Err(Error::invalid(weights.path(), message));
+            }
+            (packed, wanted) => packed.or(wanted).unwrap_or_default(),
+        };
         let width = shape.width;
-        let holds_words = |prefix: &&&str| weights.contains(&format!("{prefix}{}.weight", names.words));
-        let prefix = names.prefixes.iter().find(holds_words).copied().unwrap_or_default();
+        let prefix = names.prefix(weights);
         let full = |name: &str| format!("{prefix}{name}");
         let table =
             |name: &str, rows| parameters::table(weights, &format!("{prefix}{name}.weight"), rows, width);
@@ -77,7 +84,7 @@ impl Encoder {
             })
         };
         // A number of layers that nothing backs is an error before memory is asked for.
-        weights.get(&full(&format!("{}.{}.{}.weight", names.layer, shape.layers - 1, names.query)))?;
+        weights.get(&full(&format!("{}.{}.{}.bias", names.layer, shape.layers - 1, names.query)))?;
         Ok(Self {
             words: table(names.words, shape.vocabulary)?,
             positions: table(names.positions, shape.positions)?,

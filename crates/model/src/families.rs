@@ -11,6 +11,7 @@ use sentir_compute::ops::AttentionShape;
 use serde::Deserialize;
 
 use crate::shape::{Counting, EncoderShape};
+use crate::weights::Weights;
 use crate::{Error, Result};
 
 /// A family: which `model_type`s belong to it, and the two translations.
@@ -42,6 +43,14 @@ pub(crate) struct Names {
     pub up: &'static str,
     pub down: &'static str,
     pub output_norm: &'static str,
+}
+
+impl Names {
+    /// The prefix that the names have in these weights.
+    pub(crate) fn prefix(&self, weights: &Weights) -> &'static str {
+        let holds_words = |prefix: &&&str| weights.contains(&format!("{prefix}{}.weight", self.words));
+        self.prefixes.iter().find(holds_words).copied().unwrap_or_default()
+    }
 }
 
 const FAMILIES: [&Family; 2] = [&bert::FAMILY, &roberta::FAMILY];

@@ -18,6 +18,7 @@ mod families;
 mod inspect;
 mod json;
 mod modules;
+mod packed;
 mod parameters;
 mod prompts;
 mod sentence_transformer;
@@ -32,6 +33,7 @@ pub use error::{Error, Result};
 pub use inspect::{Description, ModuleDescription, WeightsDescription};
 #[doc(hidden)]
 pub use modules::module_folders;
+pub use packed::{MatrixError, QuantizeOptions, quantize_model};
 pub use prompts::{Prompts, Task};
 pub use sentence_transformer::{LoadOptions, SentenceTransformer};
 pub use sentir_compute::{Isa, WeightType, check_isa, isa};

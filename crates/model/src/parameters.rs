@@ -6,7 +6,7 @@ use sentir_compute::ops::{Linear, Norm};
 use sentir_compute::{Backend, Table, TableType, WeightType};
 
 use crate::weights::{Dtype, Weights};
-use crate::{Error, Result};
+use crate::{Error, Result, packed};
 
 /// The tensor `name` as an embedding table that stays where it is, `[rows, width]`.
 pub(crate) fn table(weights: &Weights, name: &str, rows: usize, width: usize) -> Result<Table> {
@@ -34,7 +34,7 @@ fn empty(weights: &Weights, name: &str) -> Error {
 }
 
 /// The layer `name` (`.weight` and, if `bias`, `.bias`), or several of one shape stacked to one with as many times
-/// the outputs; its matrix in the type `kind`.
+/// the outputs; its matrix in the type `kind`, from where it is packed or packed now.
 pub(crate) fn linear(
     weights: &Weights,
     names: &[String],
@@ -44,25 +44,34 @@ pub(crate) fn linear(
     kind: WeightType,
     backend: &dyn Backend,
 ) -> Result<Linear> {
-    let stack = |suffix: &str, shape: &[usize]| -> Result<Vec<f32>> {
-        let mut values = Vec::new();
-        for name in names {
-            let view = weights.get(&format!("{name}.{suffix}"))?;
-            view.expect_shape(shape)?;
-            let part = view.to_f32()?;
-            // It is packed now, and the file is not needed again.
-            view.release();
-            // One layer, the most frequent case, moves; only a stack is copied.
-            if values.is_empty() { values = part } else { values.extend_from_slice(&part) }
-        }
-        Ok(values)
+    let all = names.len() * outputs;
+    let weight = if weights.packed().is_some() {
+        backend.packed(packed::matrix(weights, &names[0], all, inputs, kind)?)
+    } else {
+        backend.prepare(&stacked(weights, names, "weight", &[outputs, inputs])?, all, inputs, kind)
     };
-    let matrix = stack("weight", &[outputs, inputs])?;
-    let bias = if bias { Some(stack("bias", &[outputs])?) } else { None };
-    Ok(Linear {
-        weight: backend.prepare(&matrix, names.len() * outputs, inputs, kind),
-        bias: bias.map(|bias| backend.upload(&bias, names.len() * outputs)),
-    })
+    let bias = if bias { Some(stacked(weights, names, "bias", &[outputs])?) } else { None };
+    Ok(Linear { weight, bias: bias.map(|bias| backend.upload(&bias, all)) })
+}
+
+/// The tensors `name.suffix` of one shape, one after another.
+pub(crate) fn stacked(
+    weights: &Weights,
+    names: &[String],
+    suffix: &str,
+    shape: &[usize],
+) -> Result<Vec<f32>> {
+    let mut values = Vec::new();
+    for name in names {
+        let view = weights.get(&format!("{name}.{suffix}"))?;
+        view.expect_shape(shape)?;
+        let part = view.to_f32()?;
+        // What is made of it stays; the file is not needed again.
+        view.release();
+        // One layer, the most frequent case, moves; only a stack is copied.
+        if values.is_empty() { values = part } else { values.extend_from_slice(&part) }
+    }
+    Ok(values)
 }
 
 /// The layer normalization `name`. Checkpoints from before 2019 call its parameters `gamma` and `beta`, as TensorFlow did.

@@ -72,8 +72,9 @@ pub struct LoadOptions<'a> {
     /// Reads at most so many tokens of a text, special tokens included, in place of what the model says.
     pub max_seq_length: Option<usize>,
     /// The type of the encoder's matrices, in which its products are computed; those of modules after pooling stay f32. A
-    /// narrower type than f32 is faster and smaller, and changes the vectors a little. Default: f32.
-    pub dtype: WeightType,
+    /// narrower type than f32 is faster and smaller, and changes the vectors a little. Default: that of packed weights
+    /// ([`crate::quantize_model`]), else f32.
+    pub dtype: Option<WeightType>,
     /// The device; the CPU if `None`.
     pub backend: Option<Arc<dyn Backend>>,
 }

@@ -10,16 +10,17 @@ mod view;
 mod zip;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Range;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
+use sentir_compute::WeightType;
+use sentir_kernels::buffer::Bytes;
 use sentir_kernels::mapped::Mapped;
 use serde::Deserialize;
 
 pub use view::{Dtype, SharedBytes, View};
 
-use crate::{Error, Result, json};
+use crate::{Error, Result, json, packed};
 
 /// All tensors of one model or module, by name. Nothing is read before it is asked for.
 #[derive(Debug)]
@@ -27,24 +28,11 @@ pub struct Weights {
     path: PathBuf,
     files: Vec<PathBuf>,
     tensors: BTreeMap<String, View>,
+    packed: Option<WeightType>,
 }
 
 /// A file of weights in memory: mapped, or bytes that someone gave.
 pub(crate) type Source = Arc<dyn Bytes>;
-
-/// Bytes that stay where they are.
-pub(crate) trait Bytes: AsRef<[u8]> + Send + Sync {
-    /// A part will not be read again soon.
-    fn release(&self, _: Range<usize>) {}
-}
-
-impl Bytes for Vec<u8> {}
-
-impl Bytes for Mapped {
-    fn release(&self, range: Range<usize>) {
-        Self::release(self, range);
-    }
-}
 
 /// What a directory may have, in the order in which it is looked for; `.index.json` means several files.
 const NAMES: [&str; 4] = [
@@ -61,11 +49,14 @@ struct Index {
 }
 
 impl Weights {
-    /// The weights of a directory: `model.safetensors`, else its shards, else `pytorch_model.bin`, else its shards.
+    /// The weights of a directory: packed ones, else `model.safetensors`, else its shards, else `pytorch_model.bin`, else its shards.
     ///
     /// # Errors
     /// If there are none, or one of the files is damaged.
     pub fn open(directory: &Path) -> Result<Self> {
+        if let Some(kind) = packed::kind(directory)? {
+            return Ok(Self { packed: Some(kind), ..Self::open_file(&directory.join(packed::FILE))? });
+        }
         let Some(path) = NAMES.iter().map(|name| directory.join(name)).find(|path| path.exists()) else {
             let names = NAMES.join(", ");
             return Err(Error::invalid(directory, format!("there are no weights; looked for {names}")));
@@ -84,14 +75,14 @@ impl Weights {
     pub fn open_file(path: &Path) -> Result<Self> {
         let mapped = Mapped::open(path).map_err(|e| Error::io(path, e))?;
         let tensors = parse(path, Arc::new(mapped))?;
-        Ok(Self { path: path.to_owned(), files: vec![path.to_owned()], tensors })
+        Ok(Self { path: path.to_owned(), files: vec![path.to_owned()], tensors, packed: None })
     }
 
     /// The weights in `bytes`, which were read from `path`. For fuzzing.
     #[doc(hidden)]
     pub fn from_bytes(path: &Path, bytes: Vec<u8>) -> Result<Self> {
         let tensors = parse(path, Arc::new(bytes))?;
-        Ok(Self { path: path.to_owned(), files: vec![path.to_owned()], tensors })
+        Ok(Self { path: path.to_owned(), files: vec![path.to_owned()], tensors, packed: None })
     }
 
     fn open_shards(path: PathBuf) -> Result<Self> {
@@ -118,12 +109,17 @@ impl Weights {
             };
             tensors.insert(name.clone(), view);
         }
-        Ok(Self { path, files, tensors })
+        Ok(Self { path, files, tensors, packed: None })
     }
 
     /// The file, or the index of the files.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// The type of the encoder's matrices, if they are packed ([`crate::quantize_model`]).
+    pub fn packed(&self) -> Option<WeightType> {
+        self.packed
     }
 
     /// All files.

@@ -59,7 +59,8 @@ fn main() -> Result<()> {
     rayon::ThreadPoolBuilder::new().num_threads(threads).build_global()?;
 
     let started = Instant::now();
-    let model = SentenceTransformer::load_with(model, &LoadOptions { dtype, ..Default::default() })?;
+    let model =
+        SentenceTransformer::load_with(model, &LoadOptions { dtype: Some(dtype), ..Default::default() })?;
     let load_seconds = started.elapsed().as_secs_f64();
     let defaults = EncodeOptions::default();
     let options =

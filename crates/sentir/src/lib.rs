@@ -45,8 +45,9 @@
 #![forbid(unsafe_code)]
 
 pub use sentir_model::{
-    Description, EncodeOptions, Encoded, Error, Isa, LoadOptions, ModuleDescription, Prompts, Result,
-    SentenceTransformer, Task, Truncation, TruncationReport, WeightType, WeightsDescription, check_isa, isa,
+    Description, EncodeOptions, Encoded, Error, Isa, LoadOptions, MatrixError, ModuleDescription, Prompts,
+    QuantizeOptions, Result, SentenceTransformer, Task, Truncation, TruncationReport, WeightType,
+    WeightsDescription, check_isa, isa, quantize_model,
 };
 pub use sentir_model::{download, tokens};
 pub use sentir_vectors::compress::{Embeddings, Precision, Ranges, quantize};

@@ -131,6 +131,28 @@ impl PackedMatrix {
         self.inputs
     }
 
+    /// The numbers of one row of the weight, `[inputs]`, as they are packed. Panics if there is no such row.
+    pub fn row(&self, row: usize) -> Vec<f32> {
+        assert!(row < self.outputs, "row {row} of {}", self.outputs);
+        let steps = self.inputs.div_ceil(self.kind.group());
+        let words = &self.words()[row / PANEL * PANEL * steps..][..PANEL * steps];
+        let mut numbers = Vec::with_capacity(steps * self.kind.group());
+        for &word in words[row % PANEL..].iter().step_by(PANEL) {
+            match self.kind {
+                WeightType::F32 => numbers.push(f32::from_bits(word)),
+                WeightType::Bf16 => {
+                    numbers.extend([f32::from_bits(word << 16), f32::from_bits(word & 0xFFFF_0000)])
+                }
+                WeightType::Int8 => {
+                    let scale = self.scales[row];
+                    numbers.extend(word.to_le_bytes().map(|byte| f32::from(byte.cast_signed()) * scale));
+                }
+            }
+        }
+        numbers.truncate(self.inputs);
+        numbers
+    }
+
     /// The packed words, panel after panel.
     pub fn words(&self) -> &[u32] {
         self.panels.words()

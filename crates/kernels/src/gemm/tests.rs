@@ -53,6 +53,17 @@ fn packed_parts_make_the_same_weight() {
         let Some(buffer) = copy(0) else { continue };
         let parts = (packed.scales().to_vec(), packed.starts().to_vec());
         let again = PackedMatrix::from_parts(kind, n, k, buffer, parts.0.clone(), parts.1.clone()).unwrap();
+        for (row, numbers) in w.chunks_exact(k).enumerate() {
+            let largest = numbers.iter().fold(0.0f32, |largest, w| largest.max(w.abs()));
+            let tolerance = match kind {
+                WeightType::F32 => 0.0,
+                WeightType::Bf16 => largest / 256.0,
+                WeightType::Int8 => largest / 253.0,
+            };
+            let row = packed.row(row);
+            assert_eq!(row.len(), k);
+            assert!(row.iter().zip(numbers).all(|(a, b)| (a - b).abs() <= tolerance), "{kind}");
+        }
         let x = numbers(3 * k, 6);
         let (mut a, mut b) = (vec![0.0; 3 * n], vec![1.0; 3 * n]);
         super::gemm(&x, 3, &packed, Epilogue::default(), &mut a);

@@ -164,7 +164,7 @@ impl Simd for Portable {
         for i in 0..LANES {
             let (a, b) = (a[i].to_le_bytes(), b[i].to_le_bytes());
             let products = a.into_iter().zip(b).map(|(a, b)| i32::from(a) * i32::from(b.cast_signed()));
-            out[i] = (sum[i].cast_signed() + products.sum::<i32>()).cast_unsigned();
+            out[i] = sum[i].wrapping_add(products.sum::<i32>().cast_unsigned());
         }
         out
     }

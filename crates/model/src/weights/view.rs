@@ -1,11 +1,13 @@
 //! One tensor: its type, its shape, and where its numbers lie.
 
 use std::fmt;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use half::{bf16, f16};
 use rayon::prelude::*;
+use sentir_kernels::buffer::Bytes;
 
 use super::{Source, shown};
 use crate::{Error, Result};
@@ -90,6 +92,14 @@ impl SharedBytes {
 impl AsRef<[u8]> for SharedBytes {
     fn as_ref(&self) -> &[u8] {
         &(*self.source).as_ref()[self.start..self.start + self.length]
+    }
+}
+
+impl Bytes for SharedBytes {
+    fn release(&self, range: Range<usize>) {
+        if range.start <= range.end && range.end <= self.length {
+            self.source.release(self.start + range.start..self.start + range.end);
+        }
     }
 }
 
@@ -178,7 +188,7 @@ impl View {
 
     /// Says that the numbers will not be read again soon: those in a mapped file no longer count as memory of the process.
     pub fn release(&self) {
-        self.bytes.source.release(self.bytes.start..self.bytes.start + self.bytes.length);
+        self.bytes.release(0..self.bytes.length);
     }
 
     /// Number of numbers.

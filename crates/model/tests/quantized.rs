@@ -1,0 +1,141 @@
+//! Directories with packed weights: the same vectors as packing at load, and what is wrong is said.
+
+mod common;
+
+use std::fs;
+use std::path::Path;
+
+use sentir_model::{
+    EncodeOptions, Error, LoadOptions, QuantizeOptions, SentenceTransformer, WeightType, quantize_model,
+};
+use sentir_vectors::Rows;
+use serde_json::{Value, json};
+
+const BERT: &str = "bert: lasttoken, dense-dense-layer-norm-normalize, 2.7.0";
+const XLM_ROBERTA: &str = "xlm-roberta: mean_sqrt_len_tokens, dense-tanh, 2.7.0";
+
+fn load(path: &Path, dtype: Option<WeightType>) -> Result<SentenceTransformer, Error> {
+    SentenceTransformer::load_with(path.to_str().unwrap(), &LoadOptions { dtype, ..Default::default() })
+}
+
+fn encode(model: &SentenceTransformer, texts: &[String]) -> Rows {
+    model.encode(texts, &EncodeOptions::default()).unwrap().embeddings
+}
+
+/// A quantized copy of a case, beside the original.
+fn quantized(case: &Value, dtype: WeightType) -> (tempfile::TempDir, std::path::PathBuf) {
+    let original = common::assemble(case);
+    let target = original.path().with_extension("packed");
+    let report = quantize_model(original.path(), &target, dtype, QuantizeOptions::default()).unwrap();
+    assert_eq!(report.len(), 8, "four matrices a layer, two layers");
+    let most = match dtype {
+        WeightType::F32 => 0.0,
+        WeightType::Bf16 => 0.004,
+        WeightType::Int8 => 0.01,
+    };
+    assert!(report.iter().all(|matrix| matrix.relative_error <= most), "{report:?}");
+    (original, target)
+}
+
+#[test]
+fn packed_in_the_file_is_packed_at_load() {
+    for name in [BERT, XLM_ROBERTA] {
+        let case = common::case(name);
+        let texts = common::texts(&case);
+        for (dtype, _) in WeightType::ALL {
+            let (original, target) = quantized(&case, dtype);
+            let at_load = encode(&load(original.path(), Some(dtype)).unwrap(), &texts);
+            let in_file = load(&target, None).unwrap();
+            assert_eq!(encode(&in_file, &texts), at_load, "{name}, {dtype}");
+            assert!(load(&target, Some(dtype)).is_ok());
+            assert!(!target.join("model.safetensors").exists());
+            let exact = encode(&load(original.path(), None).unwrap(), &texts);
+            for (a, b) in at_load.iter().zip(exact.iter()) {
+                let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(a * b)).sum::<f64>();
+                let cosine = dot(a, b) / (dot(a, a) * dot(b, b)).sqrt();
+                assert!(cosine > 0.998, "{name}, {dtype}: {cosine}");
+            }
+            fs::remove_dir_all(target).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_text_has_the_same_bits_in_every_type() {
+    let case = common::case(XLM_ROBERTA);
+    let original = common::assemble(&case);
+    let texts: Vec<String> = (0..64).map(|i| "the quiet lake and two boats ".repeat(1 + i * 7 % 5)).collect();
+    for (dtype, _) in WeightType::ALL {
+        let model = load(original.path(), Some(dtype)).unwrap();
+        let pool = |threads| rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        let alone: Vec<Rows> =
+            pool(1).install(|| texts.iter().map(|text| encode(&model, std::slice::from_ref(text))).collect());
+        for threads in [1, 2] {
+            let all = pool(threads).install(|| encode(&model, &texts));
+            for (row, alone) in all.iter().zip(&alone) {
+                let bits = |row: &[f32]| row.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+                assert_eq!(bits(row), bits(alone.row(0)), "{dtype}, {threads} threads");
+            }
+        }
+    }
+}
+
+fn message<T>(result: Result<T, Error>) -> String {
+    match result {
+        Ok(_) => panic!("accepted"),
+        Err(error) => error.to_string(),
+    }
+}
+
+#[test]
+fn what_cannot_be_quantized_or_loaded_says_why() {
+    let case = common::case(BERT);
+    let (original, target) = quantized(&case, WeightType::Int8);
+    let again = |source: &Path, target: &Path| {
+        message(quantize_model(source, target, WeightType::Int8, QuantizeOptions::default()))
+    };
+    assert!(again(original.path(), &target).contains("exists already"));
+    let other = original.path().with_extension("other");
+    assert!(again(&target, &other).contains("packed already"));
+    assert!(message(load(&target, Some(WeightType::Bf16))).contains("packed in int8; for bf16"));
+
+    let description = target.join("packed.json");
+    let good = fs::read_to_string(&description).unwrap();
+    for (text, part) in [
+        (good.replace('1', "2"), "format version is 2"),
+        (good.replace("int8", "int4"), "dtype \"int4\" is not known"),
+        (good.replace("int8", "bf16"), "words are not a packed bf16 weight"),
+        ("{".to_owned(), "line 1"),
+    ] {
+        fs::write(&description, text).unwrap();
+        let message = message(load(&target, None));
+        assert!(message.contains(part), "{message}");
+    }
+    fs::write(&description, good).unwrap();
+    let file = target.join("packed.safetensors");
+    let bytes = fs::read(&file).unwrap();
+    fs::write(&file, &bytes[..bytes.len() - 5]).unwrap();
+    assert!(message(load(&target, None)).contains("cut off"));
+
+    // A scale that is not a number.
+    let length = usize::try_from(u64::from_le_bytes(*bytes.first_chunk().unwrap())).unwrap();
+    let header: Value = serde_json::from_slice(&bytes[8..8 + length]).unwrap();
+    assert_eq!((8 + length) % 64, 0, "matrices begin at multiples of 64 bytes");
+    let name = header.as_object().unwrap().keys().find(|name| name.ends_with(".scales")).unwrap();
+    let at = 8 + length + usize::try_from(header[name]["data_offsets"][0].as_u64().unwrap()).unwrap();
+    let mut damaged = bytes;
+    damaged[at..at + 4].copy_from_slice(&f32::NAN.to_le_bytes());
+    fs::write(&file, damaged).unwrap();
+    assert!(message(load(&target, None)).contains("NaN"));
+    fs::remove_dir_all(&target).unwrap();
+
+    let nothing = tempfile::tempdir().unwrap();
+    fs::write(nothing.path().join("config.json"), json!({"model_type": "bert"}).to_string()).unwrap();
+    assert!(again(nothing.path(), &other).contains("there are no weights"));
+    assert!(!other.exists());
+    assert!(
+        fs::read_dir(other.parent().unwrap())
+            .unwrap()
+            .all(|entry| { !entry.unwrap().file_name().to_string_lossy().starts_with(".sentir-quantize-") })
+    );
+}

@@ -1,0 +1,191 @@
+//! Token ids to vectors, in three shapes, three workloads and three types, against PyTorch, ONNX Runtime and OpenVINO.
+//! Weights are random: only the number of operations counts.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use serde_json::{Value, json};
+
+use super::{Settings, build_engine, json_line, median, record, seconds};
+use crate::{cargo, option, root};
+
+struct Shape {
+    name: &'static str,
+    vocabulary: usize,
+    layers: f64,
+    width: f64,
+    feed_forward: f64,
+}
+
+const SHAPES: [Shape; 3] = [
+    Shape { name: "minilm", vocabulary: 30_522, layers: 6.0, width: 384.0, feed_forward: 1536.0 },
+    Shape { name: "e5-small", vocabulary: 250_037, layers: 12.0, width: 384.0, feed_forward: 1536.0 },
+    Shape { name: "xlmr-large", vocabulary: 250_002, layers: 24.0, width: 1024.0, feed_forward: 4096.0 },
+];
+const WORKLOADS: [&str; 3] = ["faq", "passage", "single"];
+const TYPES: [&str; 3] = ["f32", "bf16", "int8"];
+/// Peers, their script, and the types that each has.
+const PEERS: [(&str, &str, &[&str]); 3] = [
+    ("pytorch", "engines/pytorch_encode.py", &["f32", "bf16"]),
+    ("onnxruntime", "engines/onnxruntime_encode.py", &["f32", "int8"]),
+    ("openvino", "engines/openvino_encode.py", &["f32", "bf16", "int8"]),
+];
+const OURS: &str = "sentir";
+
+impl Shape {
+    /// Operations for sentences of these lengths, padding not counted; a multiply-add is two.
+    fn operations(&self, lengths: &[f64]) -> f64 {
+        let matrices = 4.0 * self.width * self.width + 2.0 * self.width * self.feed_forward;
+        let of = |length: &f64| 2.0 * length * (matrices + 2.0 * length * self.width);
+        self.layers * lengths.iter().map(of).sum::<f64>()
+    }
+}
+
+/// The runs of one engine in one type on one workload.
+type Cells = BTreeMap<(&'static str, &'static str, &'static str), Vec<Value>>;
+
+/// Runs it. Options: `--shape`, `--workload` and `--dtype`, each with a list separated by commas.
+pub(super) fn run(settings: &Settings, arguments: &[&str]) -> Result<()> {
+    let chosen = |name: &str, known: &[&'static str]| -> Result<Vec<&'static str>> {
+        let Some(list) = option(arguments, name)? else { return Ok(known.to_vec()) };
+        let find = |one: &str| known.iter().copied().find(|&known| known == one);
+        list.split(',').map(|one| find(one).with_context(|| format!("{name} {one}: use {known:?}"))).collect()
+    };
+    let shapes = chosen("--shape", &SHAPES.map(|shape| shape.name))?;
+    let (workloads, types) = (chosen("--workload", &WORKLOADS)?, chosen("--dtype", &TYPES)?);
+    build_engine()?;
+    cargo(&["build", "--release", "-p", "sentir-kernels", "--example", "peak"], &[])?;
+    for shape in SHAPES.iter().filter(|shape| shapes.contains(&shape.name)) {
+        one_shape(settings, shape, &workloads, &types)?;
+    }
+    Ok(())
+}
+
+fn one_shape(
+    settings: &Settings,
+    shape: &Shape,
+    workloads: &[&'static str],
+    types: &[&'static str],
+) -> Result<()> {
+    let (model, onnx) = prepare(settings, shape)?;
+    let mut lengths: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
+    for &workload in workloads {
+        let path = workload_file(settings, shape, workload)?;
+        let ids: Value = serde_json::from_str(&std::fs::read_to_string(path)?)?;
+        let own = ids["ids"].as_array().context("no ids")?;
+        lengths.insert(
+            workload,
+            own.iter().map(|ids| ids.as_array().map_or(0.0, |ids| ids.len() as f64)).collect(),
+        );
+    }
+    let (mut cells, mut peaks) = (Cells::new(), Vec::new());
+    let mut versions = BTreeMap::new();
+    for round in 1..=settings.runs {
+        let mut peak = std::process::Command::new(root().join("target/release/examples/peak"));
+        peaks.push(json_line(peak.args([&settings.threads.to_string(), "--json"]))?);
+        for &workload in workloads {
+            let file = workload_file(settings, shape, workload)?;
+            for &dtype in types {
+                let mut command = settings.engine();
+                command.arg("--model").arg(&model).arg("--workload").arg(&file).args(["--dtype", dtype]);
+                cells.entry((workload, dtype, OURS)).or_default().push(json_line(&mut command)?);
+                for (name, script, own) in PEERS {
+                    if !own.contains(&dtype) {
+                        continue;
+                    }
+                    let mut command = settings.script(script);
+                    command.arg("--model").arg(&model).arg("--workload").arg(&file).args(["--dtype", dtype]);
+                    command.args(["--threads", &settings.threads.to_string()]);
+                    if name != "pytorch" {
+                        command.arg("--onnx").arg(&onnx);
+                    }
+                    let line = json_line(&mut command)?;
+                    versions.extend(line["versions"].as_object().cloned().unwrap_or_default());
+                    cells.entry((workload, dtype, name)).or_default().push(line);
+                }
+            }
+            println!("{}, round {round}, {workload}: done", shape.name);
+        }
+    }
+    let peak =
+        |dtype: &str| median(peaks.iter().filter_map(|peak| peak["peak_gflops"][dtype].as_f64()).collect());
+    let mut table = String::new();
+    for &workload in workloads {
+        write_table(&mut table, shape, workload, &lengths[workload], &cells, &peak)?;
+    }
+    let own: Vec<String> = types.iter().map(|dtype| format!("{dtype} {:.0}", peak(dtype))).collect();
+    let isa = peaks[0]["isa"].as_str().unwrap_or_default();
+    writeln!(
+        table,
+        "Peak of the machine in the same run, by multiply-adds in registers, Gop/s: {} ({isa}).\n\
+         Useful: operations of the sentences without padding. Memory is the most that the process had.",
+        own.join(", ")
+    )?;
+    record(&format!("encode-{}", shape.name), &table, settings, &json!(versions))
+}
+
+fn write_table(
+    table: &mut String,
+    shape: &Shape,
+    workload: &str,
+    lengths: &[f64],
+    cells: &Cells,
+    peak: &impl Fn(&str) -> f64,
+) -> Result<()> {
+    let time = |runs: &[Value]| median(runs.iter().map(seconds).collect());
+    let number =
+        |runs: &[Value], key: &str| median(runs.iter().filter_map(|run| run[key].as_f64()).collect());
+    writeln!(table, "## {workload}\n")?;
+    writeln!(
+        table,
+        "| type | engine | sentences/s | tokens/s | ms | useful Gop/s | % of peak | sentir is × faster | memory, MB | load, s |"
+    )?;
+    writeln!(table, "|---|---|---|---|---|---|---|---|---|---|")?;
+    for ((own, dtype, engine), runs) in cells.iter().filter(|((own, ..), _)| *own == workload) {
+        let taken = time(runs);
+        let speed = shape.operations(lengths) / taken / 1e9;
+        let ours = cells.get(&(*own, *dtype, OURS)).map_or(f64::NAN, |runs| time(runs));
+        let ratio = if *engine == OURS { "—".to_owned() } else { format!("{:.2}", taken / ours) };
+        writeln!(
+            table,
+            "| {dtype} | {engine} | {:.1} | {:.0} | {:.2} | {speed:.0} | {:.0} | {ratio} | {:.0} | {:.2} |",
+            lengths.len() as f64 / taken,
+            lengths.iter().sum::<f64>() / taken,
+            taken * 1e3,
+            100.0 * speed / peak(dtype),
+            number(runs, "peak_rss_bytes") / 1e6,
+            number(runs, "load_seconds"),
+        )?;
+    }
+    writeln!(table)?;
+    Ok(())
+}
+
+/// The model and its export, made if they are not there yet.
+fn prepare(settings: &Settings, shape: &Shape) -> Result<(PathBuf, PathBuf)> {
+    let (model, onnx) = (settings.work.join(shape.name), settings.work.join(format!("{}-onnx", shape.name)));
+    if !model.exists() {
+        let mut command = settings.script("engines/make_shape.py");
+        json_line(command.args(["--shape", shape.name, "--output"]).arg(&model))?;
+    }
+    if !onnx.exists() {
+        let mut command = settings.script("engines/export_onnx.py");
+        crate::run(command.arg("--model").arg(&model).arg("--output").arg(&onnx))?;
+    }
+    if !onnx.is_dir() {
+        bail!("{}: the export is not there", onnx.display());
+    }
+    Ok((model, onnx))
+}
+
+fn workload_file(settings: &Settings, shape: &Shape, workload: &str) -> Result<PathBuf> {
+    let path = settings.work.join(format!("{workload}-{}.json", shape.vocabulary));
+    if !Path::new(&path).exists() {
+        let mut command = settings.script("workloads.py");
+        command.args(["--workload", workload, "--vocab-size", &shape.vocabulary.to_string(), "--output"]);
+        crate::run(command.arg(&path))?;
+    }
+    Ok(path)
+}
