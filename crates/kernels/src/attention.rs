@@ -146,7 +146,8 @@ impl Kernel for Queries<'_> {
                     a_step: 1,
                     b: queries.as_ptr().cast(),
                     b_step: PANEL,
-                    start: std::ptr::null(),
+                    zeros: std::ptr::null(),
+                    totals: std::ptr::null(),
                     steps: dim,
                 };
                 // SAFETY: `rows` keys of `dim` numbers begin at `a`; the panel of queries has `dim` steps.
@@ -177,7 +178,8 @@ impl Kernel for Queries<'_> {
                             a_step: PANEL,
                             b: b.cast(),
                             b_step,
-                            start: std::ptr::null(),
+                            zeros: std::ptr::null(),
+                            totals: std::ptr::null(),
                             steps,
                         };
                         // SAFETY: the scores have a row of 16 for each token of the sentence, and row + rows ≤ 16; at `b`

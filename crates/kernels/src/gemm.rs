@@ -26,7 +26,8 @@ pub enum WeightType {
     F32,
     /// The upper half of single precision: `bf16`. Sums are f32.
     Bf16,
-    /// Integers of eight bits with a scale per output of the weight and per row of the other operand: `int8`. Sums are exact.
+    /// Integers of eight bits with a scale per output of the weight, and a scale and a zero per row of the other operand:
+    /// `int8`. Sums are exact.
     Int8,
 }
 

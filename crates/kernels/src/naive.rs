@@ -44,6 +44,19 @@ pub fn quantise(x: &[f32]) -> (Vec<i32>, f64) {
     (x.iter().map(integer).collect(), largest / 127.0)
 }
 
+/// Bytes with one scale and one byte for zero: x ≈ (byte − zero) · scale, 255 steps from the smallest number (or zero) to the
+/// largest (or zero).
+pub fn quantise_row(x: &[f32]) -> (Vec<i32>, i32, f64) {
+    let bound = |pick: fn(f64, f64) -> f64| x.iter().map(|&x| f64::from(x)).fold(0.0, pick);
+    let (smallest, scale) = (bound(f64::min), (bound(f64::max) - bound(f64::min)) / 255.0);
+    if scale == 0.0 {
+        return (vec![0; x.len()], 0, 0.0);
+    }
+    let zero = (-smallest / scale).round_ties_even();
+    let byte = |&x: &f32| (f64::from(x) / scale + zero).round_ties_even().clamp(0.0, 255.0) as i32;
+    (x.iter().map(byte).collect(), zero as i32, scale)
+}
+
 /// `activation(x)` for one number; formulas at [`Activation`].
 pub fn activate(x: f64, activation: Activation) -> f64 {
     let sigmoid = |x: f64| 1.0 / (1.0 + (-x).exp());

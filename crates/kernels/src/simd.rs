@@ -118,9 +118,11 @@ pub trait Simd: Copy + Send + Sync {
     /// Writes `LANES` numbers as bf16, rounded to the nearest, ties to even; panics if there is less place.
     fn store_bf16(self, v: Self::Vector, to: &mut [u16]);
 
-    /// Writes `LANES` numbers between −128 and 127 as bytes: rounded to the nearest, ties to even, plus 128; panics if there
-    /// is less place.
-    fn store_offset_bytes(self, v: Self::Vector, to: &mut [u8]);
+    /// Writes `LANES` numbers between 0 and 255 as bytes, rounded to the nearest, ties to even; panics if there is less place.
+    fn store_bytes(self, v: Self::Vector, to: &mut [u8]);
+
+    /// a · b per lane, the lower 32 bits.
+    fn mul_words(self, a: Self::Words, b: Self::Words) -> Self::Words;
 
     /// The largest of all lanes; no lane is NaN.
     fn largest(self, v: Self::Vector) -> f32;
@@ -311,14 +313,16 @@ mod tests {
         fn run<S: Simd>(self, simd: S) -> Self::Output {
             let v = simd.load(self.0);
             simd.store_bf16(v, self.2);
-            simd.store_offset_bytes(v, self.3);
+            let limits = (simd.splat(0.0), simd.splat(255.0));
+            simd.store_bytes(simd.min(limits.1, simd.max(limits.0, v)), self.3);
             let mut out = ([0.0; 16], [0.0; 16], simd.largest(v));
             // SAFETY: the tests give sixteen words.
             let words = unsafe { simd.words_from(self.1.as_ptr()) };
             let a = simd.splat_word(0xC080_3F80);
             simd.store(simd.dot_bf16(a, words, simd.splat(0.5)), &mut out.0);
             let a = simd.splat_word(0xFF80_0201);
-            simd.store(simd.integers_to_f32(simd.dot_i8(a, words, simd.splat_word(7))), &mut out.1);
+            let start = simd.mul_words(simd.splat_word(7), simd.splat_word((-3i32).cast_unsigned()));
+            simd.store(simd.integers_to_f32(simd.dot_i8(a, words, start)), &mut out.1);
             out
         }
     }
@@ -337,7 +341,7 @@ mod tests {
             assert_eq!(largest, 127.0);
             for i in 0..lanes {
                 let x = numbers[i];
-                assert_eq!(bytes[i], (x.round_ties_even() as i32 + 128) as u8, "{isa:?} {x}");
+                assert_eq!(bytes[i], x.round_ties_even() as u8, "{isa:?} {x}");
                 // To nearest, ties to even: half a unit of bf16 added, and the bits below cut off.
                 let rounded = (x.to_bits() + 0x7FFF + (x.to_bits() >> 16 & 1)) >> 16;
                 assert_eq!(u32::from(halves[i]), rounded, "{isa:?} {x}");
@@ -345,12 +349,13 @@ mod tests {
                 let expected = 0.5 + half(words[i], 0) * 1.0 - half(words[i], 1) * 4.0;
                 let error = (f64::from(products[i]) - expected).abs();
                 assert!(error <= 1e-6 * expected.abs(), "{isa:?}: {} for {expected}", products[i]);
-                let dot: i32 = 7 + words[i]
-                    .to_le_bytes()
-                    .iter()
-                    .zip([0x01, 0x02, 0x80, 0xFF])
-                    .map(|(&b, a)| i32::from(b.cast_signed()) * a)
-                    .sum::<i32>();
+                let dot: i32 = -21
+                    + words[i]
+                        .to_le_bytes()
+                        .iter()
+                        .zip([0x01, 0x02, 0x80, 0xFF])
+                        .map(|(&b, a)| i32::from(b.cast_signed()) * a)
+                        .sum::<i32>();
                 assert_eq!(sums[i], dot as f32, "{isa:?}");
             }
         }

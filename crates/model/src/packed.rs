@@ -2,7 +2,7 @@
 //! weights of the transformer. What [`quantize_model`] writes is mapped into memory at load and ready at once.
 //!
 //! In `packed.safetensors`, a matrix (or query, key and value stacked) is three tensors named after its first layer:
-//! `.packed` `[panels, steps, 64, 4]`, bytes in the layout of [`PackedMatrix`], and for int8 `.scales` and `.starts`
+//! `.packed` `[panels, steps, 64, 4]`, bytes in the layout of [`PackedMatrix`], and for int8 `.scales` and `.totals`
 //! `[panels · 64]`. Everything else has its name and bytes of the original. Other tools do not know these files: the
 //! original stays what models are exchanged as.
 
@@ -71,13 +71,13 @@ pub(crate) fn matrix(
     let length = bytes.as_ref().len();
     let panels = Buffer::shared(Arc::new(bytes), 0..length)
         .ok_or_else(|| wrong("its bytes are not whole, aligned words".to_owned()))?;
-    let (mut scales, mut starts) = (Vec::new(), Vec::new());
+    let (mut scales, mut totals) = (Vec::new(), Vec::new());
     if kind == WeightType::Int8 {
         scales = weights.get(&format!("{name}.scales"))?.to_f32()?;
-        let integers = weights.get(&format!("{name}.starts"))?.to_i64()?;
-        starts = integers.into_iter().map(|start| start as i32).collect();
+        let integers = weights.get(&format!("{name}.totals"))?.to_i64()?;
+        totals = integers.into_iter().map(|total| total as i32).collect();
     }
-    PackedMatrix::from_parts(kind, outputs, inputs, panels, scales, starts).map_err(wrong)
+    PackedMatrix::from_parts(kind, outputs, inputs, panels, scales, totals).map_err(wrong)
 }
 
 /// How to quantize.
@@ -242,7 +242,7 @@ fn write(
         for planned in matrices {
             let columns = columns(planned);
             entry(format!("{}.scales", planned.names[0]), "F32", json!([columns]), columns * 4);
-            entry(format!("{}.starts", planned.names[0]), "I32", json!([columns]), columns * 4);
+            entry(format!("{}.totals", planned.names[0]), "I32", json!([columns]), columns * 4);
         }
     }
     let packed: Vec<String> =
@@ -277,7 +277,7 @@ fn write(
             relative_error: relative_error(&matrix, &values),
         });
         scales.extend(matrix.scales().iter().flat_map(|scale| scale.to_le_bytes()));
-        scales.extend(matrix.starts().iter().flat_map(|start| start.to_le_bytes()));
+        scales.extend(matrix.totals().iter().flat_map(|total| total.to_le_bytes()));
         if let Some(progress) = options.progress {
             progress(done + 1, matrices.len());
         }

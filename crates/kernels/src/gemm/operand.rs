@@ -9,19 +9,22 @@ use crate::threads;
 /// Numbers that one thread converts at least.
 const NUMBERS_PER_THREAD: usize = 32 * 1024;
 
-/// Rows of words. For int8, number = (byte − 128) · scale of its row.
+/// Rows of words. For int8, number = (byte − zero) · scale, both of its row.
 pub(super) struct Operand<'a> {
     pub(super) words: &'a [u32],
     /// Words from one row to the next.
     pub(super) row: usize,
     /// A scale per row; empty but for int8.
     pub(super) scales: &'a [f32],
+    /// The byte that stands for zero, per row; empty but for int8.
+    pub(super) zeros: &'a [i32],
 }
 
 #[derive(Default)]
 struct Scratch {
     words: Vec<u32>,
     scales: Vec<f32>,
+    zeros: Vec<i32>,
 }
 
 thread_local! {
@@ -39,30 +42,39 @@ pub(super) fn with<R>(
     use_it: impl FnOnce(Operand<'_>) -> R,
 ) -> R {
     if to == WeightType::F32 {
-        return use_it(Operand { words: as_words(x), row: k, scales: &[] });
+        return use_it(Operand { words: as_words(x), row: k, scales: &[], zeros: &[] });
     }
     // Taken out, so that a product inside of another would only lack the memory.
     let mut scratch = SCRATCH.take();
     // Whole vectors of numbers; what is beyond k meets zeros of the weight.
     let row = k.next_multiple_of(16) / to.group();
     scratch.words.resize(m * row, 0);
-    scratch.scales.resize(if to == WeightType::Int8 { m } else { 0 }, 0.0);
+    let scaled = if to == WeightType::Int8 { m } else { 0 };
+    scratch.scales.resize(scaled, 0.0);
+    scratch.zeros.resize(scaled, 0);
     let rows = (NUMBERS_PER_THREAD / k.max(1)).max(1);
-    let scales = threads::Shared(scratch.scales.as_mut_ptr());
+    let (scales, zeros) =
+        (threads::Shared(scratch.scales.as_mut_ptr()), threads::Shared(scratch.zeros.as_mut_ptr()));
     threads::pieces(&mut scratch.words, (rows * row).max(1), |i, words| {
         let first = i * rows;
         let x = &x[first * k..][..words.len() / row * k];
         match to {
             WeightType::Bf16 => isa.run(Halve { x, k, words, row }),
             _ => {
-                // SAFETY: the scales of these rows, which no other piece has.
-                let scales =
-                    unsafe { std::slice::from_raw_parts_mut(scales.get().add(first), words.len() / row) };
-                isa.run(Quantise { x, k, words, row, scales });
+                let count = words.len() / row;
+                // SAFETY: the scales and zeros of these rows, which no other piece has.
+                let (scales, zeros) = unsafe {
+                    (
+                        std::slice::from_raw_parts_mut(scales.get().add(first), count),
+                        std::slice::from_raw_parts_mut(zeros.get().add(first), count),
+                    )
+                };
+                isa.run(Quantise { x, k, words, row, scales, zeros });
             }
         }
     });
-    let result = use_it(Operand { words: &scratch.words, row, scales: &scratch.scales });
+    let Scratch { words, scales, zeros } = &scratch;
+    let result = use_it(Operand { words, row, scales, zeros });
     SCRATCH.set(scratch);
     result
 }
@@ -109,13 +121,15 @@ impl Kernel for Halve<'_> {
     }
 }
 
-/// f32 to bytes, one scale a row: the largest magnitude becomes 127.
+/// f32 to bytes, one scale and one zero a row: 255 steps from the smallest number to the largest, zero among them. What comes
+/// out of GELU is nearly one-sided, and has twice the resolution that way.
 struct Quantise<'a> {
     x: &'a [f32],
     k: usize,
     words: &'a mut [u32],
     row: usize,
     scales: &'a mut [f32],
+    zeros: &'a mut [i32],
 }
 
 impl Kernel for Quantise<'_> {
@@ -125,30 +139,34 @@ impl Kernel for Quantise<'_> {
     fn run<S: Simd>(self, simd: S) {
         let whole = self.k / S::LANES * S::LANES;
         let rows = self.x.chunks_exact(self.k).zip(self.words.chunks_exact_mut(self.row));
-        for ((x, words), scale) in rows.zip(self.scales) {
-            let zero = simd.splat(0.0);
-            let (mut largest, mut spoiled) = (zero, zero);
+        let (nothing, most) = (simd.splat(0.0), simd.splat(255.0));
+        for ((x, words), (scale, zero)) in rows.zip(self.scales.iter_mut().zip(self.zeros)) {
+            let (mut largest, mut smallest, mut spoiled) = (nothing, nothing, nothing);
             for at in (0..self.k).step_by(S::LANES) {
                 let v = if at < whole { simd.load(&x[at..]) } else { simd.load_part(&x[at..]) };
-                largest = simd.max(simd.abs(v), largest);
+                largest = simd.max(v, largest);
+                smallest = simd.min(v, smallest);
                 // 0, but NaN from NaN and from infinity.
-                spoiled = simd.mul_add(v, zero, spoiled);
+                spoiled = simd.mul_add(v, nothing, spoiled);
             }
-            let largest = simd.largest(largest);
+            let smallest = -simd.largest(simd.sub(nothing, smallest));
+            let range = simd.largest(largest) - smallest;
+            let inverse = 255.0 / range;
+            // Of a row of almost nothing, or of infinities, the inverse is of no use.
+            let inverse = if range > 0.0 && inverse.is_finite() { inverse } else { 0.0 };
             // What is not finite makes the whole row NaN, so that it cannot pass for a number.
-            *scale = largest / 127.0 + simd.sum(spoiled);
-            let inverse = if largest > 0.0 && scale.is_finite() { 127.0 / largest } else { 0.0 };
-            // Of a row of almost nothing, the inverse would be infinite.
-            let inverse = simd.splat(if inverse.is_finite() { inverse } else { 0.0 });
+            *scale = range / 255.0 + simd.sum(spoiled);
+            let offset = (-smallest * inverse).round_ties_even();
+            *zero = offset as i32;
+            let (inverse, offset) = (simd.splat(inverse), simd.splat(offset));
             let to = as_bytes(words);
-            // At most a rounding beyond 127, which is rounded back.
-            let quantised = |v| simd.mul(v, inverse);
+            let quantised = |v| simd.min(most, simd.max(nothing, simd.mul_add(v, inverse, offset)));
             for at in (0..whole).step_by(S::LANES) {
-                simd.store_offset_bytes(quantised(simd.load(&x[at..])), &mut to[at..]);
+                simd.store_bytes(quantised(simd.load(&x[at..])), &mut to[at..]);
             }
             if whole < self.k {
-                to[whole..].fill(128);
-                simd.store_offset_bytes(quantised(simd.load_part(&x[whole..])), &mut to[whole..]);
+                to[whole..].fill(0);
+                simd.store_bytes(quantised(simd.load_part(&x[whole..])), &mut to[whole..]);
             }
         }
     }

@@ -20,8 +20,9 @@ pub struct PackedMatrix {
     panels: Buffer,
     /// For int8, a scale per output, whole panels.
     scales: Vec<f32>,
-    /// For int8, −128 Σ (integers) per output: what the offset of the left operand adds, taken out. Whole panels.
-    starts: Vec<i32>,
+    /// For int8, Σ (integers) per output: the byte that stands for zero in the left operand, times this, is taken out of each
+    /// sum. Whole panels.
+    totals: Vec<i32>,
 }
 
 /// The most inputs of an int8 weight: more could overflow 32 bits.
@@ -35,11 +36,11 @@ impl PackedMatrix {
         let count = n.div_ceil(PANEL);
         let mut panels = Buffer::zeros(count * panel);
         let rows = |i: usize| &weight[i * PANEL * k..((i + 1) * PANEL).min(n) * k];
-        let (mut scales, mut starts) = (Vec::new(), Vec::new());
+        let (mut scales, mut totals) = (Vec::new(), Vec::new());
         if kind == WeightType::Int8 {
             assert!(k <= MOST_INT8_INPUTS, "{k} inputs are too many for int8");
             scales = vec![0.0; count * PANEL];
-            starts = vec![0; count * PANEL];
+            totals = vec![0; count * PANEL];
             threads::pieces(&mut scales, PANEL, |i, scales| {
                 for (row, scale) in rows(i).chunks_exact(k.max(1)).zip(scales) {
                     *scale = row.iter().fold(0.0f32, |largest, w| largest.max(w.abs())) / 127.0;
@@ -66,17 +67,16 @@ impl PackedMatrix {
         }
         if kind == WeightType::Int8 {
             let words = panels.words();
-            threads::pieces(&mut starts, PANEL, |i, starts| {
+            threads::pieces(&mut totals, PANEL, |i, totals| {
                 for step in words[i * panel..][..panel].chunks_exact(PANEL) {
-                    for (start, word) in starts.iter_mut().zip(step) {
-                        let sum: i32 =
-                            word.to_le_bytes().map(|byte| i32::from(byte.cast_signed())).iter().sum();
-                        *start -= 128 * sum;
+                    for (total, word) in totals.iter_mut().zip(step) {
+                        let bytes = word.to_le_bytes().map(|byte| i32::from(byte.cast_signed()));
+                        *total += bytes.iter().sum::<i32>();
                     }
                 }
             });
         }
-        Self { kind, outputs: n, inputs: k, panels, scales, starts }
+        Self { kind, outputs: n, inputs: k, panels, scales, totals }
     }
 
     /// A weight that was packed before, from its parts. `scales` are those of [`PackedMatrix::scales`].
@@ -89,7 +89,7 @@ impl PackedMatrix {
         k: usize,
         panels: Buffer,
         scales: Vec<f32>,
-        starts: Vec<i32>,
+        totals: Vec<i32>,
     ) -> Result<Self, String> {
         let columns = n.div_ceil(PANEL).checked_mul(PANEL);
         let words = columns.and_then(|columns| columns.checked_mul(k.div_ceil(kind.group())));
@@ -100,7 +100,7 @@ impl PackedMatrix {
             ));
         }
         let expected = if kind == WeightType::Int8 { columns.unwrap_or(0) } else { 0 };
-        for (what, found) in [("scales", scales.len()), ("starts", starts.len())] {
+        for (what, found) in [("scales", scales.len()), ("totals", totals.len())] {
             if found != expected {
                 return Err(format!(
                     "{found} {what} are not the {expected} of a packed {kind} weight of [{n}, {k}]"
@@ -113,7 +113,7 @@ impl PackedMatrix {
         if let Some(scale) = scales.iter().find(|scale| !scale.is_finite()) {
             return Err(format!("a scale is {scale}"));
         }
-        Ok(Self { kind, outputs: n, inputs: k, panels, scales, starts })
+        Ok(Self { kind, outputs: n, inputs: k, panels, scales, totals })
     }
 
     /// The type of the numbers.
@@ -163,9 +163,9 @@ impl PackedMatrix {
         &self.scales
     }
 
-    /// For int8, −128 Σ (integers) per output, filled up to whole panels; else empty.
-    pub fn starts(&self) -> &[i32] {
-        &self.starts
+    /// For int8, Σ (integers) per output, filled up to whole panels; else empty.
+    pub fn totals(&self) -> &[i32] {
+        &self.totals
     }
 }
 

@@ -29,8 +29,8 @@ const WORK: usize = 1 << 9;
 
 /// `out = activation(x wᵀ + bias) + residual`, x `[m, inputs]`, out `[m, outputs]`.
 ///
-/// In bf16, x is rounded too and products of pairs are summed in f32. In int8, each row of x is quantised (symmetric, its
-/// largest magnitude is 127), and sums are exact. A row with a number that is not finite gives no finite numbers.
+/// In bf16, x is rounded too and products of pairs are summed in f32. In int8, each row of x is quantised (255 steps from its
+/// smallest number to its largest, zero among them), and sums are exact. A row with a number that is not finite gives no finite numbers.
 pub fn gemm(x: &[f32], m: usize, weight: &PackedMatrix, epilogue: Epilogue<'_>, out: &mut [f32]) {
     gemm_on(isa(), x, m, weight, epilogue, out);
 }
@@ -115,7 +115,7 @@ impl<K: Kind> Kernel for Block<'_, K> {
         // With few rows, more columns at once: there would be too few independent sums.
         let few = self.rows.len() <= 2 && tile::width::<S>() < PANEL;
         let width = if few { 4 * S::LANES } else { tile::width::<S>() };
-        let starts = self.weight.starts().as_ptr();
+        let totals = self.weight.totals().as_ptr();
         let mut sums = [[0.0; PANEL]; MOST_ROWS];
         for part in 0..parts {
             let (first, last) = ((part * steps).min(all), ((part + 1) * steps).min(all));
@@ -131,12 +131,13 @@ impl<K: Kind> Kernel for Block<'_, K> {
                         a_step: 1,
                         b: panel[first * PANEL + column % PANEL..].as_ptr(),
                         b_step: PANEL,
-                        start: starts.wrapping_add(column),
+                        zeros: self.x.zeros.as_ptr().wrapping_add(row),
+                        totals: totals.wrapping_add(column),
                         steps: last - first,
                     };
                     // SAFETY: `rows` rows of x begin at `row` and have at least `all` words each; a panel has `all` steps of
-                    // 64 words, and `column % PANEL + width` does not exceed 64; for int8, there is a start for each column
-                    // of each panel.
+                    // 64 words, and `column % PANEL + width` does not exceed 64; for int8, there is a
+                    // zero for each row and a total for each column of each panel.
                     unsafe {
                         if few {
                             tile::rows::<S, K, 4>(simd, rows, operands, &mut sums);

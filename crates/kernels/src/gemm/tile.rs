@@ -34,11 +34,11 @@ pub(crate) trait Kind: Copy + Send + Sync {
     /// It must be readable.
     unsafe fn splat<S: Simd>(simd: S, from: *const u32) -> Self::Operand<S>;
 
-    /// Where the sums of `LANES` columns start.
+    /// Where the sums of `LANES` columns of a row start.
     ///
     /// # Safety
-    /// For [`Int8`], `LANES` integers must be readable.
-    unsafe fn start<S: Simd>(simd: S, from: *const i32) -> Self::Sum<S>;
+    /// For [`Int8`], an integer must be readable at `zero` and `LANES` at `totals`.
+    unsafe fn start<S: Simd>(simd: S, zero: *const i32, totals: *const i32) -> Self::Sum<S>;
 
     /// Adds the products of a step.
     fn step<S: Simd>(simd: S, a: Self::Operand<S>, b: Self::Operand<S>, sum: Self::Sum<S>) -> Self::Sum<S>;
@@ -69,7 +69,7 @@ impl Kind for F32 {
     }
 
     #[inline(always)]
-    unsafe fn start<S: Simd>(simd: S, _: *const i32) -> S::Vector {
+    unsafe fn start<S: Simd>(simd: S, _: *const i32, _: *const i32) -> S::Vector {
         simd.splat(0.0)
     }
 
@@ -106,7 +106,7 @@ impl Kind for Bf16 {
     }
 
     #[inline(always)]
-    unsafe fn start<S: Simd>(simd: S, _: *const i32) -> S::Vector {
+    unsafe fn start<S: Simd>(simd: S, _: *const i32, _: *const i32) -> S::Vector {
         simd.splat(0.0)
     }
 
@@ -121,7 +121,8 @@ impl Kind for Bf16 {
     }
 }
 
-/// Four bytes a word, unsigned in A (offset by 128) and signed in B. The sums start at −128 Σ B, which takes the offset out.
+/// Four bytes a word, unsigned in A and signed in B. In A, a byte per row stands for zero; the sums start at −(this byte) · Σ B,
+/// which takes it out.
 #[derive(Clone, Copy)]
 pub(crate) struct Int8;
 
@@ -143,9 +144,10 @@ impl Kind for Int8 {
     }
 
     #[inline(always)]
-    unsafe fn start<S: Simd>(simd: S, from: *const i32) -> S::Words {
+    unsafe fn start<S: Simd>(simd: S, zero: *const i32, totals: *const i32) -> S::Words {
         // SAFETY: the caller vouches for the integers.
-        unsafe { simd.words_from(from.cast()) }
+        let (zero, totals) = unsafe { (*zero, simd.words_from(totals.cast())) };
+        simd.mul_words(simd.splat_word(zero.wrapping_neg().cast_unsigned()), totals)
     }
 
     #[inline(always)]
@@ -160,7 +162,8 @@ impl Kind for Int8 {
 }
 
 /// Where a tile finds its operands, in words: A(row, step) at `a + row * a_row + step * a_step`, B(step, column) at
-/// `b + step * b_step + column`; and where its sums start, an integer a column (for [`Int8`] only).
+/// `b + step * b_step + column`; and, for [`Int8`] only, the byte that stands for zero in each row of A and the total of each
+/// column of B.
 #[derive(Clone, Copy)]
 pub(crate) struct Operands {
     pub(crate) a: *const u32,
@@ -168,7 +171,8 @@ pub(crate) struct Operands {
     pub(crate) a_step: usize,
     pub(crate) b: *const u32,
     pub(crate) b_step: usize,
-    pub(crate) start: *const i32,
+    pub(crate) zeros: *const i32,
+    pub(crate) totals: *const i32,
     pub(crate) steps: usize,
 }
 
@@ -179,10 +183,12 @@ pub(crate) struct Operands {
 /// What `Operands` describes for M rows, N vectors and all steps must be readable.
 #[inline(always)]
 unsafe fn tile<S: Simd, K: Kind, const M: usize, const N: usize>(simd: S, o: Operands, to: &mut Sums) {
-    // SAFETY: the caller vouches for what lies at `o.start`.
-    let start: [K::Sum<S>; N] =
-        std::array::from_fn(|v| unsafe { K::start(simd, o.start.wrapping_add(v * S::LANES)) });
-    let mut sums = [start; M];
+    let mut sums: [[K::Sum<S>; N]; M] = std::array::from_fn(|i| {
+        std::array::from_fn(|v| {
+            // SAFETY: the caller vouches for what lies at `o.zeros` for M rows and at `o.totals` for N vectors.
+            unsafe { K::start(simd, o.zeros.wrapping_add(i), o.totals.wrapping_add(v * S::LANES)) }
+        })
+    });
     for step in 0..o.steps {
         // SAFETY: the caller vouches for the N vectors of this step.
         let b: [K::Operand<S>; N] =

@@ -230,15 +230,21 @@ impl<const VNNI: bool> Simd for Avx2<VNNI> {
     }
 
     #[inline(always)]
-    fn store_offset_bytes(self, v: __m256, to: &mut [u8]) {
+    fn store_bytes(self, v: __m256, to: &mut [u8]) {
         let to = &mut to[..8];
         // SAFETY: eight bytes are writable; `self` proves AVX2.
         unsafe {
-            let integers = _mm256_add_epi32(_mm256_cvtps_epi32(v), _mm256_set1_epi32(128));
+            let integers = _mm256_cvtps_epi32(v);
             let halves =
                 _mm_packus_epi32(_mm256_castsi256_si128(integers), _mm256_extracti128_si256::<1>(integers));
             _mm_storel_epi64(to.as_mut_ptr().cast(), _mm_packus_epi16(halves, halves));
         }
+    }
+
+    #[inline(always)]
+    fn mul_words(self, a: __m256i, b: __m256i) -> __m256i {
+        // SAFETY: `self` proves AVX2.
+        unsafe { _mm256_mullo_epi32(a, b) }
     }
 
     #[inline(always)]

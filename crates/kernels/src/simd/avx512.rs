@@ -249,13 +249,16 @@ impl<const WITH: u8> Simd for Avx512<WITH> {
     }
 
     #[inline(always)]
-    fn store_offset_bytes(self, v: __m512, to: &mut [u8]) {
+    fn store_bytes(self, v: __m512, to: &mut [u8]) {
         let to = &mut to[..16];
         // SAFETY: sixteen bytes are writable; `self` proves AVX-512.
-        unsafe {
-            let integers = _mm512_add_epi32(_mm512_cvtps_epi32(v), _mm512_set1_epi32(128));
-            _mm_storeu_si128(to.as_mut_ptr().cast(), _mm512_cvtepi32_epi8(integers));
-        }
+        unsafe { _mm_storeu_si128(to.as_mut_ptr().cast(), _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(v))) }
+    }
+
+    #[inline(always)]
+    fn mul_words(self, a: __m512i, b: __m512i) -> __m512i {
+        // SAFETY: `self` proves AVX-512.
+        unsafe { _mm512_mullo_epi32(a, b) }
     }
 
     #[inline(always)]

@@ -185,8 +185,17 @@ impl Simd for Portable {
     }
 
     #[inline(always)]
-    fn store_offset_bytes(self, v: Self::Vector, to: &mut [u8]) {
-        to[..LANES].iter_mut().zip(v).for_each(|(to, v)| *to = (v.round_ties_even() as i32 + 128) as u8);
+    fn store_bytes(self, v: Self::Vector, to: &mut [u8]) {
+        to[..LANES].iter_mut().zip(v).for_each(|(to, v)| *to = v.round_ties_even() as u8);
+    }
+
+    #[inline(always)]
+    fn mul_words(self, a: Self::Words, b: Self::Words) -> Self::Words {
+        let mut out = a;
+        for i in 0..LANES {
+            out[i] = a[i].wrapping_mul(b[i]);
+        }
+        out
     }
 
     #[inline(always)]
