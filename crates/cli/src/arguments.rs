@@ -4,7 +4,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
 use sentir::{Precision, Similarity, Truncation, WeightType};
 
-use crate::commands::{download, encode, inspect, quantize, search, similarity};
+use crate::commands::{download, encode, inspect, prune, quantize, search, similarity};
 
 /// Sentence embeddings: encode texts, compare them, search in them
 #[derive(Parser)]
@@ -34,6 +34,7 @@ pub(crate) enum Command {
     Search(search::Arguments),
     Inspect(inspect::Arguments),
     Quantize(quantize::Arguments),
+    Prune(prune::Arguments),
     Download(download::Arguments),
 }
 

@@ -3,6 +3,7 @@
 pub(crate) mod download;
 pub(crate) mod encode;
 pub(crate) mod inspect;
+pub(crate) mod prune;
 pub(crate) mod quantize;
 pub(crate) mod search;
 pub(crate) mod similarity;

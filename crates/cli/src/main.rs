@@ -49,6 +49,7 @@ fn run(cli: &Cli) -> Result<()> {
         Command::Search(arguments) => commands::search::run(arguments, &cli.global),
         Command::Inspect(arguments) => commands::inspect::run(arguments, &cli.global),
         Command::Quantize(arguments) => commands::quantize::run(arguments, &cli.global),
+        Command::Prune(arguments) => commands::prune::run(arguments, &cli.global),
         Command::Download(arguments) => commands::download::run(arguments, &cli.global),
     }
 }

@@ -96,19 +96,16 @@ impl Encoding<'_> {
     ) -> Result<T> {
         let bar = Progress::new(self.quiet, self.what, "texts");
         let progress = |done: usize, total: usize| bar.set(done as u64, total as u64);
-        let mut options = EncodeOptions {
+        let options = EncodeOptions {
             prompt: self.prompt.prompt.as_deref(),
             prompt_name: self.prompt.prompt_name.as_deref(),
             normalize_embeddings: self.normalize,
             truncate_dim: self.arguments.truncate_dim,
             truncation: self.arguments.truncation,
+            batch_tokens: self.arguments.batch_tokens,
             progress: Some(&progress),
             interrupt: Some(interrupt::flag()),
-            ..Default::default()
         };
-        if let Some(tokens) = self.arguments.batch_tokens {
-            options.batch_tokens = tokens;
-        }
         let polling = interrupt::polling();
         let encoded = encode(&options).map_err(|error| explain(error, &texts.origin));
         drop(polling);

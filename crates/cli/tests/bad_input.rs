@@ -643,6 +643,43 @@ const OPTIONS: &[Case] = &[
         &["in.txt/out.npy: cannot be written"],
     ),
     option(
+        "a quantized model in place of another",
+        "quantize @model @model",
+        &["model: it exists already", "new directory"],
+    ),
+    option(
+        "a quantized model without a directory for it",
+        "quantize @model @absent/out",
+        &["absent: No such file"],
+    ),
+    option(
+        "a script that does not exist",
+        "prune @model @out --keep @in.txt --keep-scripts Elvish",
+        &["\"Elvish\" is no script", "Cyrillic"],
+    ),
+    option("texts to keep that are not there", "prune @model @out --keep @absent.txt", &["absent.txt"]),
+    option(
+        "a pruned model in place of another",
+        "prune @model @model --keep @in.txt",
+        &["it exists already"],
+    ),
+    option("nothing to quantize", "quantize @in.txt @out", &["in.txt"]),
+    option(
+        "a check of a column that is not there",
+        "quantize @model @out --check @in.txt --column nope",
+        &["nope"],
+    ),
+    usage(
+        "a type of weights that is not known",
+        "quantize @model @out --dtype int4",
+        &["int4", "f32, bf16, int8"],
+    ),
+    usage(
+        "a type of weights that is not known, to encode",
+        "encode --model @model --dtype fp16 --input @in.txt --output @out.npy",
+        &["fp16", "f32, bf16, int8"],
+    ),
+    option(
         "token embeddings in a matrix",
         "encode --model @model --input @in.txt --output-value token_embeddings --output @out.npy",
         &["out.npy", "token embeddings", "use .safetensors"],

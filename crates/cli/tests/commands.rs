@@ -565,6 +565,34 @@ fn download_prints_the_directory() {
 }
 
 #[test]
+fn a_quantized_directory_is_a_model_like_any_other() {
+    let (model, directory) = (model(PLAIN), tempfile::tempdir().unwrap());
+    let (model, texts) = (path(model.path()), texts(case(PLAIN)));
+    let own = |name: &str| path(directory.path().join(name));
+    common::write_lines(Path::new(&own("in.txt")), &texts);
+    for dtype in ["int8", "bf16"] {
+        let out = own(dtype);
+        let arguments = ["quantize", &model, &out, "--dtype", dtype, "--report", "--json", "--check"];
+        let answer = sentir(arguments.iter().map(|&part| part.to_owned()).chain([own("in.txt")])).ok();
+        let outcome: Value = serde_json::from_str(&answer).unwrap();
+        assert_eq!((&outcome["path"], &outcome["dtype"]), (&json!(out), &json!(dtype)));
+        assert_eq!(outcome["matrices"].as_array().unwrap().len(), 8);
+        assert_eq!(outcome["check"]["texts"], texts.len());
+        assert!(outcome["check"]["mean_cosine"].as_f64().unwrap() > 0.999, "{outcome}");
+        let encode = |model: &str, more: &[&str]| {
+            let mut arguments = vec!["encode", "--model", model, "--json", "one text"];
+            arguments.extend(more);
+            sentir(arguments).ok()
+        };
+        assert_eq!(encode(&out, &[]), encode(&model, &["--dtype", dtype]));
+        assert_ne!(encode(&out, &[]), encode(&model, &[]));
+        let table = sentir(["quantize", &model, &own("again"), "--dtype", dtype, "--report"]).ok();
+        assert!(table.contains("relative error") && table.contains("intermediate.dense"), "{table}");
+        std::fs::remove_dir_all(own("again")).unwrap();
+    }
+}
+
+#[test]
 fn a_reader_that_has_seen_enough_is_no_error() {
     let model = model(PLAIN);
     let texts: Vec<String> = (0..3000).map(|n| format!("{n}")).collect();
@@ -580,7 +608,7 @@ fn a_reader_that_has_seen_enough_is_no_error() {
 #[test]
 fn help_and_version() {
     assert_eq!(sentir(["--version"]).ok(), format!("sentir {}\n", env!("CARGO_PKG_VERSION")));
-    for command in ["encode", "similarity", "search", "inspect", "download"] {
+    for command in ["encode", "similarity", "search", "inspect", "quantize", "prune", "download"] {
         let help = sentir([command, "--help"]).ok();
         assert!(
             help.contains("Example")
@@ -605,12 +633,14 @@ fn the_examples_of_help_work() {
     }
     let binary = Path::new(env!("CARGO_BIN_EXE_sentir")).parent().unwrap();
     let mut run = 0;
-    for command in ["encode", "similarity", "search", "inspect"] {
+    for command in ["encode", "similarity", "search", "inspect", "quantize"] {
         let help = sentir([command, "--help"]).ok().replace("\\\n", " ");
         let examples = help.split_once("Example").unwrap().1;
         for line in examples.lines().filter(|line| line.starts_with("  ") && line.contains("sentir ")) {
             let scratch = tempfile::tempdir().unwrap();
             let line = line.replace("vectors.npy", &path(scratch.path().join("vectors.npy")));
+            // The directories that the examples write.
+            let line = line.replace("minilm-", &path(scratch.path().join("minilm-")));
             let mut shell = std::process::Command::new("sh");
             let paths = format!("{}:{}", path(binary), std::env::var("PATH").unwrap_or_default());
             shell.args(["-c", &line]).current_dir(common::root()).env("PATH", paths);

@@ -17,7 +17,7 @@ use crate::truncation::{Truncation, TruncationReport};
 use crate::{Error, Result};
 
 /// How to encode. The default is that of sentence-transformers: no prompt but the model's own default, not normalized.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub struct EncodeOptions<'a> {
     /// Put before every text. Wins over `prompt_name`.
     pub prompt: Option<&'a str>,
@@ -30,27 +30,12 @@ pub struct EncodeOptions<'a> {
     /// What happens to texts that are longer than the model reads.
     pub truncation: Truncation,
     /// How many tokens are computed together; more need more memory, and are slower once they do not fit into the caches.
-    /// Does not change the vectors. Default: 256 a thread, at least 512.
-    pub batch_tokens: usize,
+    /// Does not change the vectors. `None`: 256 a thread, at least 512.
+    pub batch_tokens: Option<usize>,
     /// Called from time to time with the number of texts done and of all texts.
     pub progress: Option<&'a (dyn Fn(usize, usize) + Sync)>,
     /// Ends the work with [`Error::Interrupted`] soon after it becomes true.
     pub interrupt: Option<&'a AtomicBool>,
-}
-
-impl Default for EncodeOptions<'_> {
-    fn default() -> Self {
-        Self {
-            prompt: None,
-            prompt_name: None,
-            normalize_embeddings: false,
-            truncate_dim: None,
-            truncation: Truncation::default(),
-            batch_tokens: (256 * rayon::current_num_threads()).max(512),
-            progress: None,
-            interrupt: None,
-        }
-    }
 }
 
 /// Vectors, and what was not read of their texts.
@@ -301,7 +286,8 @@ impl SentenceTransformer {
     ) -> Result<()> {
         let items = &tokenized.items;
         let lengths: Vec<usize> = items.iter().map(|item| item.ids.len()).collect();
-        let plan = Plan::new(&lengths, options.batch_tokens.max(1));
+        let budget = options.batch_tokens.unwrap_or_else(|| (256 * rayon::current_num_threads()).max(512));
+        let plan = Plan::new(&lengths, budget.max(1));
         let counting = match &self.reader {
             Reader::Transformer(transformer, _) => transformer.encoder.shape.counting,
             Reader::Static(_) => Counting::FromZero,

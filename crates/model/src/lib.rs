@@ -10,6 +10,7 @@
 #![forbid(unsafe_code)]
 
 mod batch;
+mod directory;
 pub mod download;
 mod encode;
 mod encoder;
@@ -21,6 +22,7 @@ mod modules;
 mod packed;
 mod parameters;
 mod prompts;
+mod prune;
 mod sentence_transformer;
 mod settings;
 mod shape;
@@ -35,6 +37,7 @@ pub use inspect::{Description, ModuleDescription, WeightsDescription};
 pub use modules::module_folders;
 pub use packed::{MatrixError, QuantizeOptions, quantize_model};
 pub use prompts::{Prompts, Task};
+pub use prune::{PruneOptions, Pruned, prune_model};
 pub use sentence_transformer::{LoadOptions, SentenceTransformer};
 pub use sentir_compute::{Isa, WeightType, check_isa, isa};
 pub use truncation::{Truncation, TruncationReport};

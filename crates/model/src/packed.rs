@@ -6,9 +6,8 @@
 //! `[panels · 64]`. Everything else has its name and bytes of the original. Other tools do not know these files: the
 //! original stays what models are exchanged as.
 
-use std::fs::{self, File};
-use std::io::{BufWriter, Write};
-use std::path::{Path, PathBuf};
+use std::fs;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -16,20 +15,17 @@ use sentir_compute::WeightType;
 use sentir_kernels::buffer::Buffer;
 use sentir_kernels::gemm::PackedMatrix;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
 
+use crate::directory::Original;
 use crate::families::{Names, TransformerConfig};
-use crate::modules::{self, Kind};
 use crate::shape::EncoderShape;
-use crate::weights::{Dtype, View, Weights};
-use crate::{Error, Result, json as json_file, parameters};
+use crate::weights::{Dtype, Entry, View, Weights, Writer};
+use crate::{Error, Result, json, parameters};
 
 const DESCRIPTION: &str = "packed.json";
 pub(crate) const FILE: &str = "packed.safetensors";
 /// Raised when an older sentir would read a file wrongly.
 const VERSION: u64 = 1;
-/// Files of weights, for whatever tool, that a packed directory does without.
-const WEIGHTS: [&str; 7] = ["safetensors", "bin", "onnx", "h5", "msgpack", "ot", "pt"];
 
 #[derive(Serialize, Deserialize)]
 struct Description {
@@ -40,7 +36,7 @@ struct Description {
 /// The type of the packed weights in a folder; `None` if they are not packed.
 pub(crate) fn kind(folder: &Path) -> Result<Option<WeightType>> {
     let path = folder.join(DESCRIPTION);
-    let Some(found) = json_file::read_optional::<Description>(&path)? else { return Ok(None) };
+    let Some(found) = json::read_optional::<Description>(&path)? else { return Ok(None) };
     if found.format_version != VERSION {
         let message = format!(
             "its format version is {}, but this sentir reads {VERSION}; quantize the original model again",
@@ -114,45 +110,22 @@ pub fn quantize_model(
     kind: WeightType,
     options: QuantizeOptions<'_>,
 ) -> Result<Vec<MatrixError>> {
-    if target.exists() {
-        let message = "it exists already; choose a new directory, or remove it first";
-        return Err(Error::invalid(target, message));
-    }
-    let listed = modules::read(source)?;
-    let folders: Vec<PathBuf> = listed.iter().flatten().map(|module| module.folder.clone()).collect();
-    if listed.as_ref().is_some_and(|listed| listed[0].kind == Kind::StaticEmbedding) {
-        return Err(Error::invalid(source, "a static model has no matrices to quantize"));
-    }
-    let folder = folders.first().map_or(source, PathBuf::as_path);
+    let original = Original::of(source)?;
+    let folder = original.transformer.as_path();
     if self::kind(folder)?.is_some() {
         return Err(Error::invalid(folder, "its weights are packed already; quantize the original model"));
     }
     let config_path = folder.join("config.json");
-    let config: TransformerConfig = json_file::read(&config_path)?;
+    let config: TransformerConfig = json::read(&config_path)?;
     let (family, shape) = config.translate(&config_path)?;
     let weights = Weights::open(folder)?;
-
-    let parent = match target.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    let temporary = tempfile::Builder::new().prefix(".sentir-quantize-").tempdir_in(parent);
-    let temporary = temporary.map_err(|error| Error::io(parent, error))?;
-    copy(source, temporary.path(), &folders, folder)?;
-    let inside = folder.strip_prefix(source).unwrap_or(Path::new(""));
-    let own = temporary.path().join(inside);
-    let description = Description { format_version: VERSION, dtype: kind.name().to_owned() };
-    let path = own.join(DESCRIPTION);
-    let text = serde_json::to_string_pretty(&description).unwrap_or_default() + "\n";
-    fs::write(&path, text).map_err(|error| Error::io(&path, error))?;
-    let report = write(&own.join(FILE), &weights, &plan(&weights, &family.names, &shape), kind, options)?;
-    check_interrupt(options)?;
-    let kept = temporary.keep();
-    fs::rename(&kept, target).map_err(|error| {
-        let _ = fs::remove_dir_all(&kept);
-        Error::io(target, error)
-    })?;
-    Ok(report)
+    original.make(target, &[], |_, own| {
+        let description = Description { format_version: VERSION, dtype: kind.name().to_owned() };
+        let path = own.join(DESCRIPTION);
+        let text = serde_json::to_string_pretty(&description).unwrap_or_default() + "\n";
+        fs::write(&path, text).map_err(|error| Error::io(&path, error))?;
+        write(&own.join(FILE), &weights, &plan(&weights, &family.names, &shape), kind, options)
+    })
 }
 
 fn check_interrupt(options: QuantizeOptions<'_>) -> Result<()> {
@@ -160,26 +133,6 @@ fn check_interrupt(options: QuantizeOptions<'_>) -> Result<()> {
         Some(interrupt) if interrupt.load(Ordering::Relaxed) => Err(Error::Interrupted),
         _ => Ok(()),
     }
-}
-
-/// Copies a model directory and the folders of its modules, without the weights of the transformer in `folder`.
-fn copy(source: &Path, target: &Path, folders: &[PathBuf], folder: &Path) -> Result<()> {
-    let mut all = vec![source.to_owned()];
-    all.extend(folders.iter().filter(|folder| folder.as_path() != source && folder.is_dir()).cloned());
-    for from in all {
-        let to = target.join(from.strip_prefix(source).unwrap_or(Path::new("")));
-        fs::create_dir_all(&to).map_err(|error| Error::io(&to, error))?;
-        for entry in fs::read_dir(&from).map_err(|error| Error::io(&from, error))? {
-            let path = entry.map_err(|error| Error::io(&from, error))?.path();
-            let name = path.file_name().unwrap_or_default();
-            let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
-            let is_weights = WEIGHTS.contains(&extension) || name.to_string_lossy().ends_with(".index.json");
-            if path.is_file() && !(from == folder && is_weights) {
-                fs::copy(&path, to.join(name)).map_err(|error| Error::io(&path, error))?;
-            }
-        }
-    }
-    Ok(())
 }
 
 /// A matrix to pack: the layers that are stacked, and its shape.
@@ -219,30 +172,29 @@ fn write(
     kind: WeightType,
     options: QuantizeOptions<'_>,
 ) -> Result<Vec<MatrixError>> {
-    let io = |error| Error::io(path, error);
-    let mut header = serde_json::Map::new();
-    let mut end = 0usize;
-    let mut entry = |name: String, dtype: &str, shape: Value, bytes: usize| {
-        let offsets = [end, end + bytes];
-        end += bytes;
-        header.insert(name, json!({"dtype": dtype, "shape": shape, "data_offsets": offsets}));
-    };
     let columns = |planned: &Planned| (planned.names.len() * planned.outputs).next_multiple_of(64);
     let group = match kind {
         WeightType::F32 => 1,
         WeightType::Bf16 => 2,
         WeightType::Int8 => 4,
     };
+    let mut entries = Vec::new();
+    let mut entry =
+        |name: String, dtype, shape: Vec<usize>, bytes| entries.push(Entry { name, dtype, shape, bytes });
     for planned in matrices {
         let (columns, steps) = (columns(planned), planned.inputs.div_ceil(group));
-        let shape = json!([columns / 64, steps, 64, 4]);
-        entry(format!("{}.packed", planned.names[0]), "U8", shape, columns * steps * 4);
+        entry(
+            format!("{}.packed", planned.names[0]),
+            "U8",
+            vec![columns / 64, steps, 64, 4],
+            columns * steps * 4,
+        );
     }
     if kind == WeightType::Int8 {
         for planned in matrices {
             let columns = columns(planned);
-            entry(format!("{}.scales", planned.names[0]), "F32", json!([columns]), columns * 4);
-            entry(format!("{}.totals", planned.names[0]), "I32", json!([columns]), columns * 4);
+            entry(format!("{}.scales", planned.names[0]), "F32", vec![columns], columns * 4);
+            entry(format!("{}.totals", planned.names[0]), "I32", vec![columns], columns * 4);
         }
     }
     let packed: Vec<String> =
@@ -251,15 +203,10 @@ fn write(
     let mut others: Vec<&View> = weights.tensors().filter(|view| !packed.contains(&view.name)).collect();
     others.sort_by_key(|view| std::cmp::Reverse(view.dtype.size()));
     for view in &others {
-        entry(view.name.clone(), &view.dtype.to_string(), json!(view.shape), view.bytes());
+        entry(view.name.clone(), view.dtype.name(), view.shape.clone(), view.bytes());
     }
-    let mut text = Value::Object(header).to_string().into_bytes();
-    text.resize((8 + text.len()).next_multiple_of(64) - 8, b' ');
-
-    let mut out = BufWriter::new(File::create(path).map_err(io)?);
-    out.write_all(&(text.len() as u64).to_le_bytes()).map_err(io)?;
-    out.write_all(&text).map_err(io)?;
-    let (mut report, mut scales) = (Vec::new(), Vec::new());
+    let mut out = Writer::create(path, &entries)?;
+    let (mut report, mut small) = (Vec::new(), Vec::new());
     for (done, planned) in matrices.iter().enumerate() {
         check_interrupt(options)?;
         let values =
@@ -268,7 +215,7 @@ fn write(
         let matrix = PackedMatrix::pack(&values, outputs, planned.inputs, kind);
         for words in matrix.words().chunks(1 << 14) {
             let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
-            out.write_all(&bytes).map_err(io)?;
+            out.write(&bytes)?;
         }
         report.push(MatrixError {
             name: planned.names[0].clone(),
@@ -276,19 +223,18 @@ fn write(
             inputs: planned.inputs,
             relative_error: relative_error(&matrix, &values),
         });
-        scales.extend(matrix.scales().iter().flat_map(|scale| scale.to_le_bytes()));
-        scales.extend(matrix.totals().iter().flat_map(|total| total.to_le_bytes()));
+        small.extend(matrix.scales().iter().flat_map(|scale| scale.to_le_bytes()));
+        small.extend(matrix.totals().iter().flat_map(|total| total.to_le_bytes()));
         if let Some(progress) = options.progress {
             progress(done + 1, matrices.len());
         }
     }
-    out.write_all(&scales).map_err(io)?;
+    out.write(&small)?;
     for view in others {
-        out.write_all(view.shared_bytes().as_ref()).map_err(io)?;
+        out.write(view.shared_bytes().as_ref())?;
         view.release();
     }
-    let file = out.into_inner().map_err(|error| io(error.into_error()))?;
-    file.sync_all().map_err(io)?;
+    out.finish()?;
     Ok(report)
 }
 

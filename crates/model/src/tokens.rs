@@ -158,6 +158,12 @@ impl Tokenizer {
         Ok(ids.len() - usize::from(ends_special))
     }
 
+    /// The ids of special tokens, those that stand around every text among them.
+    pub(crate) fn special_ids(&self) -> Vec<u32> {
+        let own = [&self.before[..], &self.after, &self.special].concat();
+        own.into_iter().chain(self.pad).collect()
+    }
+
     /// The most tokens that [`Tokenizer::encode`] gives, special tokens included. `None`: no limit.
     pub fn max_length(&self) -> Option<usize> {
         self.max_length

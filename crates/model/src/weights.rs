@@ -7,6 +7,7 @@ mod pickle;
 mod safetensors;
 mod torch;
 mod view;
+mod writer;
 mod zip;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,6 +20,7 @@ use sentir_kernels::mapped::Mapped;
 use serde::Deserialize;
 
 pub use view::{Dtype, SharedBytes, View};
+pub(crate) use writer::{Entry, Writer};
 
 use crate::{Error, Result, json, packed};
 

@@ -23,7 +23,7 @@ fn among(
 ) -> Vec<u32> {
     let mut texts: Vec<&str> = others.iter().map(String::as_str).collect();
     texts.insert(position, text);
-    let options = EncodeOptions { batch_tokens, ..EncodeOptions::default() };
+    let options = EncodeOptions { batch_tokens: Some(batch_tokens), ..EncodeOptions::default() };
     let embeddings = model.encode(&texts, &options).unwrap().embeddings;
     embeddings.row(position).iter().map(|x| x.to_bits()).collect()
 }

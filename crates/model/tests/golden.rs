@@ -70,7 +70,7 @@ fn run(case: &Value) -> Result<f32, String> {
         largest = largest.max(deviation(similarity.as_slice(), &numbers(expected)));
     }
     // Every case in batches of one text, too.
-    let alone = model.encode_task(&texts, task, &EncodeOptions { batch_tokens: 1, ..options }).unwrap();
+    let alone = model.encode_task(&texts, task, &EncodeOptions { batch_tokens: Some(1), ..options }).unwrap();
     assert_eq!(alone.embeddings, encoded.embeddings, "the same bits whatever the batch");
     Ok(largest)
 }

@@ -136,6 +136,6 @@ fn what_cannot_be_quantized_or_loaded_says_why() {
     assert!(
         fs::read_dir(other.parent().unwrap())
             .unwrap()
-            .all(|entry| { !entry.unwrap().file_name().to_string_lossy().starts_with(".sentir-quantize-") })
+            .all(|entry| { !entry.unwrap().file_name().to_string_lossy().starts_with(".sentir-new-") })
     );
 }

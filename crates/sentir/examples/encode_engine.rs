@@ -62,9 +62,8 @@ fn main() -> Result<()> {
     let model =
         SentenceTransformer::load_with(model, &LoadOptions { dtype: Some(dtype), ..Default::default() })?;
     let load_seconds = started.elapsed().as_secs_f64();
-    let defaults = EncodeOptions::default();
-    let options =
-        EncodeOptions { batch_tokens: number("--batch-tokens", defaults.batch_tokens)?, ..defaults };
+    let batch_tokens = option("--batch-tokens").map(str::parse).transpose()?;
+    let options = EncodeOptions { batch_tokens, ..Default::default() };
     let (workload, count, tokens, warm_up) = match &input {
         Input::Texts(texts) => ("texts", texts.len(), None, Input::Texts(first(texts))),
         Input::Ids(name, ids) => {

@@ -46,8 +46,8 @@
 
 pub use sentir_model::{
     Description, EncodeOptions, Encoded, Error, Isa, LoadOptions, MatrixError, ModuleDescription, Prompts,
-    QuantizeOptions, Result, SentenceTransformer, Task, Truncation, TruncationReport, WeightType,
-    WeightsDescription, check_isa, isa, quantize_model,
+    PruneOptions, Pruned, QuantizeOptions, Result, SentenceTransformer, Task, Truncation, TruncationReport,
+    WeightType, WeightsDescription, check_isa, isa, prune_model, quantize_model,
 };
 pub use sentir_model::{download, tokens};
 pub use sentir_vectors::compress::{Embeddings, Precision, Ranges, quantize};

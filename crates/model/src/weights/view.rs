@@ -30,7 +30,7 @@ pub enum Dtype {
 
 impl Dtype {
     /// The name that safetensors has for it.
-    pub(super) fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::F64 => "F64",
             Self::F32 => "F32",

@@ -1,0 +1,87 @@
+//! A new model directory made of another one: copied, changed, and there whole or not at all. What is changed is not known
+//! here.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::modules::{self, Kind};
+use crate::{Error, Result};
+
+/// Files of weights, for whatever tool.
+const WEIGHTS: [&str; 7] = ["safetensors", "bin", "onnx", "h5", "msgpack", "ot", "pt"];
+
+/// A model directory with a transformer.
+pub(crate) struct Original<'a> {
+    pub path: &'a Path,
+    /// The folder of the transformer, in it or itself.
+    pub transformer: PathBuf,
+    /// The folders of all modules.
+    folders: Vec<PathBuf>,
+}
+
+impl<'a> Original<'a> {
+    /// Looks at the list of modules; a directory without one is a transformer.
+    pub(crate) fn of(path: &'a Path) -> Result<Self> {
+        let listed = modules::read(path)?;
+        if listed.as_ref().is_some_and(|listed| listed[0].kind == Kind::StaticEmbedding) {
+            return Err(Error::invalid(
+                path,
+                "a static model has no transformer; this is for models that have one",
+            ));
+        }
+        let folders: Vec<PathBuf> = listed.iter().flatten().map(|module| module.folder.clone()).collect();
+        let transformer = folders.first().cloned().unwrap_or(path.to_owned());
+        Ok(Self { path, transformer, folders })
+    }
+
+    /// Makes `target`: a copy without the weights of the transformer and the files called `left_out`, then whatever
+    /// `change` does to it, given the new directory and the folder of the transformer in it. Then it takes its name.
+    pub(crate) fn make<T>(
+        &self,
+        target: &Path,
+        left_out: &[&str],
+        change: impl FnOnce(&Path, &Path) -> Result<T>,
+    ) -> Result<T> {
+        if target.exists() {
+            let message = "it exists already; choose a new directory, or remove it first";
+            return Err(Error::invalid(target, message));
+        }
+        let parent = match target.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent,
+            _ => Path::new("."),
+        };
+        let temporary = tempfile::Builder::new().prefix(".sentir-new-").tempdir_in(parent);
+        let temporary = temporary.map_err(|error| Error::io(parent, error))?;
+        self.copy(temporary.path(), left_out)?;
+        let inside = self.transformer.strip_prefix(self.path).unwrap_or(Path::new(""));
+        let result = change(temporary.path(), &temporary.path().join(inside))?;
+        let kept = temporary.keep();
+        fs::rename(&kept, target).map_err(|error| {
+            let _ = fs::remove_dir_all(&kept);
+            Error::io(target, error)
+        })?;
+        Ok(result)
+    }
+
+    fn copy(&self, target: &Path, left_out: &[&str]) -> Result<()> {
+        let mut all = vec![self.path.to_owned()];
+        all.extend(self.folders.iter().filter(|folder| *folder != self.path && folder.is_dir()).cloned());
+        for from in all {
+            let to = target.join(from.strip_prefix(self.path).unwrap_or(Path::new("")));
+            fs::create_dir_all(&to).map_err(|error| Error::io(&to, error))?;
+            for entry in fs::read_dir(&from).map_err(|error| Error::io(&from, error))? {
+                let path = entry.map_err(|error| Error::io(&from, error))?.path();
+                let name = path.file_name().unwrap_or_default();
+                let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
+                let shown = name.to_string_lossy();
+                let skipped = WEIGHTS.contains(&extension)
+                    || shown.ends_with(".index.json")
+                    || left_out.contains(&&*shown);
+                if path.is_file() && !(from == self.transformer && skipped) {
+                    fs::copy(&path, to.join(name)).map_err(|error| Error::io(&path, error))?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
