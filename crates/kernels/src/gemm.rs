@@ -45,8 +45,8 @@ impl WeightType {
         }
     }
 
-    /// Numbers in four bytes.
-    pub(crate) fn group(self) -> usize {
+    /// Numbers in a word of four bytes: 1, 2 or 4.
+    pub fn group(self) -> usize {
         match self {
             Self::F32 => 1,
             Self::Bf16 => 2,

@@ -173,16 +173,11 @@ fn write(
     options: QuantizeOptions<'_>,
 ) -> Result<Vec<MatrixError>> {
     let columns = |planned: &Planned| (planned.names.len() * planned.outputs).next_multiple_of(64);
-    let group = match kind {
-        WeightType::F32 => 1,
-        WeightType::Bf16 => 2,
-        WeightType::Int8 => 4,
-    };
     let mut entries = Vec::new();
     let mut entry =
         |name: String, dtype, shape: Vec<usize>, bytes| entries.push(Entry { name, dtype, shape, bytes });
     for planned in matrices {
-        let (columns, steps) = (columns(planned), planned.inputs.div_ceil(group));
+        let (columns, steps) = (columns(planned), planned.inputs.div_ceil(kind.group()));
         entry(
             format!("{}.packed", planned.names[0]),
             "U8",
