@@ -12,12 +12,13 @@ use serde_json::Value;
 const LONGEST: usize = 600;
 
 /// What each crate of the workspace may depend on inside of it.
-const ARROWS: [(&str, &[&str]); 7] = [
+const ARROWS: [(&str, &[&str]); 8] = [
     ("sentir-kernels", &[]),
     ("sentir-compute", &["sentir-kernels"]),
     ("sentir-vectors", &["sentir-kernels"]),
     ("sentir-model", &["sentir-kernels", "sentir-compute", "sentir-vectors"]),
-    ("sentir", &["sentir-model", "sentir-vectors"]),
+    ("sentir-train", &["sentir-compute", "sentir-model", "sentir-vectors"]),
+    ("sentir", &["sentir-model", "sentir-train", "sentir-vectors"]),
     ("sentir-cli", &["sentir"]),
     ("xtask", &[]),
 ];

@@ -16,6 +16,7 @@ pub mod activation;
 pub mod attention;
 pub mod buffer;
 pub mod distance;
+pub mod dropout;
 pub mod elementwise;
 pub mod gemm;
 pub mod mapped;
