@@ -63,7 +63,7 @@ impl Backend for Cpu {
         out: &mut Tensor,
     ) {
         let WeightStorage::Packed(matrix) = &weight.storage else { panic!("a weight of another backend") };
-        let epilogue = Epilogue { bias: bias.map(Tensor::f32), activation, residual: None };
+        let epilogue = Epilogue { bias: bias.map(Tensor::f32), activation, ..Epilogue::default() };
         gemm::gemm(x.f32(), x.rows(), matrix, epilogue, out.f32_mut());
     }
 

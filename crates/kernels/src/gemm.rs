@@ -1,8 +1,10 @@
-//! Matrix products: of activations with a packed weight ([`gemm`]), and of two plain matrices ([`gemm_nt`]).
+//! Matrix products: of activations with a packed weight ([`gemm`]), of two plain matrices ([`gemm_nt`]), and those of
+//! training, where a weight is packed for one product because it changes ([`linear`] and its gradients).
 //!
 //! Each number of a result is one chain of multiply-adds over k, cut into parts that depend on k alone and are added in
 //! order. Tiles of any size follow the same chains, so neither the number of rows nor the place of a row shows.
 
+mod fresh;
 mod operand;
 mod packed;
 mod plain;
@@ -14,6 +16,7 @@ mod tests;
 
 use std::fmt;
 
+pub use fresh::{linear, linear_input_grad, linear_weight_grad, sum_rows};
 pub use packed::PackedMatrix;
 pub use plain::gemm_nt;
 pub use product::{Epilogue, gemm};

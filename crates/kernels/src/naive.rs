@@ -76,6 +76,60 @@ pub fn activate(x: f64, activation: Activation) -> f64 {
     }
 }
 
+/// `activation′(x)` for one number; 0 at the kink of ReLU.
+pub fn activation_slope(x: f64, activation: Activation) -> f64 {
+    let s = activate(x, Activation::Sigmoid);
+    match activation {
+        Activation::Identity => 1.0,
+        Activation::Gelu => {
+            let density = (-x * x / 2.0).exp() / (2.0 * std::f64::consts::PI).sqrt();
+            (1.0 + erf(x / std::f64::consts::SQRT_2)) / 2.0 + x * density
+        }
+        Activation::GeluTanh => {
+            let factor = (2.0 / std::f64::consts::PI).sqrt();
+            let t = (factor * (x + 0.044_715 * x.powi(3))).tanh();
+            (1.0 + t) / 2.0 + x / 2.0 * (1.0 - t * t) * factor * (1.0 + 3.0 * 0.044_715 * x * x)
+        }
+        Activation::Relu => f64::from(x > 0.0),
+        Activation::Silu => s * (1.0 + x * (1.0 - s)),
+        Activation::Tanh => 1.0 - x.tanh().powi(2),
+        Activation::Sigmoid => s * (1.0 - s),
+    }
+}
+
+/// The gradients of [`layer_norm`] without a residual: `d` from the gradient of y to that of x; to those of scale and shift,
+/// theirs are added.
+pub fn layer_norm_grad(
+    x: &[f32],
+    scale: &[f32],
+    epsilon: f32,
+    d: &mut [f32],
+    d_scale: &mut [f32],
+    d_shift: &mut [f32],
+) {
+    let width = scale.len();
+    let n = width as f64;
+    let (mut scales, mut shifts) = (vec![0.0; width], vec![0.0; width]);
+    for (x, d) in x.chunks_exact(width).zip(d.chunks_exact_mut(width)) {
+        let mean = x.iter().map(|&x| f64::from(x)).sum::<f64>() / n;
+        let variance = x.iter().map(|&x| (f64::from(x) - mean).powi(2)).sum::<f64>() / n;
+        let factor = 1.0 / (variance + f64::from(epsilon)).sqrt();
+        let normal: Vec<f64> = x.iter().map(|&x| (f64::from(x) - mean) * factor).collect();
+        let g: Vec<f64> = d.iter().zip(scale).map(|(&d, &s)| f64::from(d) * f64::from(s)).collect();
+        let mean_g = g.iter().sum::<f64>() / n;
+        let mean_gx = g.iter().zip(&normal).map(|(g, x)| g * x).sum::<f64>() / n;
+        for j in 0..width {
+            scales[j] += f64::from(d[j]) * normal[j];
+            shifts[j] += f64::from(d[j]);
+            d[j] = (factor * (g[j] - mean_g - normal[j] * mean_gx)) as f32;
+        }
+    }
+    for j in 0..width {
+        d_scale[j] += scales[j] as f32;
+        d_shift[j] += shifts[j] as f32;
+    }
+}
+
 /// erf(x) = 2/√π ∫₀ˣ e^(−t²) dt to about 1e-15: a series of positive terms near zero, the continued fraction of
 /// erfc beyond (Abramowitz & Stegun 7.1.6 and 7.1.14).
 pub fn erf(x: f64) -> f64 {

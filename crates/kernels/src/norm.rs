@@ -1,7 +1,8 @@
 //! Layer normalization (<https://arxiv.org/abs/1607.06450>; `torch.nn.LayerNorm`).
 
+use crate::elementwise;
 use crate::simd::{Isa, Kernel, Simd, isa};
-use crate::threads;
+use crate::threads::{self, Shared};
 
 /// Numbers that one thread takes at least.
 const NUMBERS_PER_THREAD: usize = 32 * 1024;
@@ -98,6 +99,106 @@ fn sum<S: Simd>(simd: S, row: &[f32], center: f32, f: impl Fn(S, S::Vector, S::V
     simd.sum(simd.add(simd.add(sums[0], sums[1]), simd.add(sums[2], sums[3]))) + rest
 }
 
+/// Rows whose contributions to the gradients of scale and shift are summed first; these sums are added in order. Fixed, so
+/// that the number of threads does not show.
+const ROWS_TOGETHER: usize = 32;
+
+/// The gradients of y = layer_norm(x) (without a residual), x being what was normalized, `[rows, width]`.
+///
+/// With x̂ = (x − mean) / √(var + ε) and g = ∂y · scale: ∂x = (g − mean(g) − x̂ mean(g x̂)) / √(var + ε), ∂scale = Σ ∂y x̂,
+/// ∂shift = Σ ∂y, both over rows. `d` holds ∂y and becomes ∂x; ∂scale and ∂shift are added to `d_scale` and `d_shift`.
+pub fn layer_norm_grad(
+    x: &[f32],
+    scale: &[f32],
+    epsilon: f32,
+    d: &mut [f32],
+    d_scale: &mut [f32],
+    d_shift: &mut [f32],
+) {
+    layer_norm_grad_on(isa(), x, scale, epsilon, d, d_scale, d_shift);
+}
+
+pub(crate) fn layer_norm_grad_on(
+    isa: Isa,
+    x: &[f32],
+    scale: &[f32],
+    epsilon: f32,
+    d: &mut [f32],
+    d_scale: &mut [f32],
+    d_shift: &mut [f32],
+) {
+    let width = scale.len();
+    assert!(width > 0 && x.len().is_multiple_of(width), "{} numbers are not rows of {width}", x.len());
+    assert_eq!(x.len(), d.len(), "as many gradients as numbers");
+    assert_eq!((d_scale.len(), d_shift.len()), (width, width), "as many shifts as scales");
+    let block = ROWS_TOGETHER * width;
+    let mut sums = vec![0.0; x.len().div_ceil(block) * 2 * width];
+    let all = Shared(d.as_mut_ptr());
+    threads::pieces(&mut sums, 2 * width, |i, sums| {
+        let rows = i * block..((i + 1) * block).min(x.len());
+        // SAFETY: blocks do not overlap, lie within `d`, and each is handed out once.
+        let d = unsafe { std::slice::from_raw_parts_mut(all.get().add(rows.start), rows.len()) };
+        isa.run(RowsGrad { x: &x[rows], scale, epsilon, d, sums });
+    });
+    for sums in sums.chunks_exact(2 * width) {
+        elementwise::add(d_scale, &sums[..width]);
+        elementwise::add(d_shift, &sums[width..]);
+    }
+}
+
+struct RowsGrad<'a> {
+    x: &'a [f32],
+    scale: &'a [f32],
+    epsilon: f32,
+    d: &'a mut [f32],
+    sums: &'a mut [f32],
+}
+
+impl Kernel for RowsGrad<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let width = self.scale.len();
+        let n = width as f32;
+        let load = |from: &[f32], at: usize| match from.len() - at {
+            left if left >= S::LANES => simd.load(&from[at..]),
+            _ => simd.load_part(&from[at..]),
+        };
+        let store = |v, to: &mut [f32], at: usize| match to.len() - at {
+            left if left >= S::LANES => simd.store(v, &mut to[at..]),
+            _ => simd.store_part(v, &mut to[at..]),
+        };
+        let (d_scale, d_shift) = self.sums.split_at_mut(width);
+        for (x, d) in self.x.chunks_exact(width).zip(self.d.chunks_exact_mut(width)) {
+            let mean = sum(simd, x, 0.0, |_, x, _| x) / n;
+            let variance = sum(simd, x, mean, |simd, x, mean| {
+                let distance = simd.sub(x, mean);
+                simd.mul(distance, distance)
+            }) / n;
+            let factor = simd.splat(1.0 / (variance + self.epsilon).sqrt());
+            let mean = simd.splat(mean);
+            let (mut g_sum, mut gx_sum) = (simd.splat(0.0), simd.splat(0.0));
+            for j in (0..width).step_by(S::LANES) {
+                let normal = simd.mul(simd.sub(load(x, j), mean), factor);
+                let d = load(d, j);
+                let g = simd.mul(d, load(self.scale, j));
+                g_sum = simd.add(g_sum, g);
+                gx_sum = simd.mul_add(g, normal, gx_sum);
+                store(simd.mul_add(d, normal, load(d_scale, j)), d_scale, j);
+                store(simd.add(d, load(d_shift, j)), d_shift, j);
+            }
+            let (mean_g, mean_gx) = (simd.splat(simd.sum(g_sum) / n), simd.splat(simd.sum(gx_sum) / n));
+            for j in (0..width).step_by(S::LANES) {
+                let normal = simd.mul(simd.sub(load(x, j), mean), factor);
+                let g = simd.mul(load(d, j), load(self.scale, j));
+                let rest = simd.sub(simd.sub(g, mean_g), simd.mul(normal, mean_gx));
+                store(simd.mul(factor, rest), d, j);
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -128,6 +229,26 @@ mod tests {
                     layer_norm_on(isa, &mut one, residual.map(|r| &r[last..]), &scale, &shift, 1e-5);
                     prop_assert_eq!(&one, &y[last..]);
                 }
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn gradients_equal_the_plain_loops(
+            rows in 0usize..70, width in 4usize..400, values in prop::collection::vec(-3.0f32..3.0, 997),
+        ) {
+            let take = |n: usize, from: usize| values.iter().cycle().skip(from).take(n).copied().collect::<Vec<_>>();
+            let (x, d, scale) = (take(rows * width, 0), take(rows * width, 5), take(width, 11));
+            let start = (take(width, 13), take(width, 17));
+            let (mut d_x, mut d_start) = (d.clone(), start.clone());
+            naive::layer_norm_grad(&x, &scale, 1e-5, &mut d_x, &mut d_start.0, &mut d_start.1);
+            for &isa in Isa::available() {
+                let (mut d, mut sums) = (d.clone(), start.clone());
+                layer_norm_grad_on(isa, &x, &scale, 1e-5, &mut d, &mut sums.0, &mut sums.1);
+                let close = |y: &[f32], e: &[f32], tolerance: f32| y.iter().zip(e).all(|(y, e)| (y - e).abs() <= tolerance);
+                prop_assert!(close(&d, &d_x, 3e-5), "{isa:?}");
+                prop_assert!(close(&sums.0, &d_start.0, 3e-4) && close(&sums.1, &d_start.1, 3e-4), "{isa:?}");
             }
         }
     }

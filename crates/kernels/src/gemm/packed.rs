@@ -3,6 +3,7 @@
 use super::WeightType;
 use super::tile::PANEL;
 use crate::buffer::Buffer;
+use crate::simd::{Kernel, Simd, isa};
 use crate::threads;
 
 /// A weight `[outputs, inputs]`, packed once.
@@ -23,6 +24,23 @@ pub struct PackedMatrix {
     /// For int8, Σ (integers) per output: the byte that stands for zero in the left operand, times this, is taken out of each
     /// sum. Whole panels.
     totals: Vec<i32>,
+}
+
+/// A weight `[outputs, inputs]` as it lies in memory: row-major, or, if `transposed`, column after column.
+#[derive(Clone, Copy)]
+pub(super) struct Plain<'a> {
+    pub(super) values: &'a [f32],
+    pub(super) outputs: usize,
+    pub(super) inputs: usize,
+    pub(super) transposed: bool,
+}
+
+impl Default for PackedMatrix {
+    /// Of no outputs: memory for `repack`.
+    fn default() -> Self {
+        let panels = Buffer::zeros(0);
+        Self { kind: WeightType::F32, outputs: 0, inputs: 0, panels, scales: Vec::new(), totals: Vec::new() }
+    }
 }
 
 /// The most inputs of an int8 weight: more could overflow 32 bits.
@@ -77,6 +95,39 @@ impl PackedMatrix {
             });
         }
         Self { kind, outputs: n, inputs: k, panels, scales, totals }
+    }
+
+    /// Packs another matrix into the memory of this one: for a weight that changes from product to product. Panics for
+    /// int8, whose weights do not change.
+    pub(super) fn repack(&mut self, matrix: Plain<'_>, kind: WeightType) {
+        assert!(kind != WeightType::Int8, "int8 weights do not change");
+        let Plain { values, outputs: n, inputs: k, transposed } = matrix;
+        assert_eq!(Some(values.len()), n.checked_mul(k), "a weight of [{n}, {k}]");
+        let panel = k.div_ceil(kind.group()) * PANEL;
+        let words = n.div_ceil(PANEL) * panel;
+        if self.panels.words().len() < words {
+            self.panels = Buffer::zeros(words);
+        }
+        (self.kind, self.outputs, self.inputs) = (kind, n, k);
+        if words == 0 {
+            return;
+        }
+        let isa = isa();
+        threads::pieces(&mut self.panels.words_mut()[..words], panel, |i, panel| {
+            let columns = i * PANEL..((i + 1) * PANEL).min(n);
+            match (transposed, kind) {
+                (true, _) => isa.run(FillTransposed { values, n, columns, group: kind.group(), panel }),
+                (false, WeightType::F32) => {
+                    fill(&values[columns.start * k..columns.end * k], k, 1, panel, |group, _| {
+                        group[0].to_bits()
+                    });
+                }
+                (false, _) => fill(&values[columns.start * k..columns.end * k], k, 2, panel, |group, _| {
+                    let high = group.get(1).map_or(0, |&w| u32::from(bf16(w)));
+                    high << 16 | u32::from(bf16(group[0]))
+                }),
+            }
+        });
     }
 
     /// A weight that was packed before, from its parts. `scales` are those of [`PackedMatrix::scales`].
@@ -183,7 +234,38 @@ fn fill(rows: &[f32], k: usize, group: usize, panel: &mut [u32], word: impl Fn(&
     }
 }
 
+/// Fills one panel, the columns `columns` of `values` `[inputs, n]`: what lies side by side stays side by side.
+struct FillTransposed<'a> {
+    values: &'a [f32],
+    n: usize,
+    columns: std::ops::Range<usize>,
+    group: usize,
+    panel: &'a mut [u32],
+}
+
+impl Kernel for FillTransposed<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) {
+        let row = |i: usize| self.values.get(i * self.n..).unwrap_or_default().get(self.columns.clone());
+        for (step, words) in self.panel.chunks_exact_mut(PANEL).enumerate() {
+            let first = row(step * self.group).unwrap_or_default();
+            match (self.group, row(step * 2 + 1)) {
+                (1, _) => words.iter_mut().zip(first).for_each(|(word, x)| *word = x.to_bits()),
+                (_, Some(second)) => {
+                    for (word, (&low, &high)) in words.iter_mut().zip(first.iter().zip(second)) {
+                        *word = u32::from(bf16(high)) << 16 | u32::from(bf16(low));
+                    }
+                }
+                (_, None) => words.iter_mut().zip(first).for_each(|(word, &low)| *word = bf16(low).into()),
+            }
+        }
+    }
+}
+
 /// To the nearest, ties to even.
+#[inline(always)]
 fn bf16(x: f32) -> u16 {
     let bits = x.to_bits();
     let rounded = if x.is_nan() { bits | 0x40_0000 } else { bits + 0x7FFF + (bits >> 16 & 1) };

@@ -17,6 +17,8 @@ pub struct Epilogue<'a> {
     pub activation: Activation,
     /// `[m, n]`, added after the activation. Default: none.
     pub residual: Option<&'a [f32]>,
+    /// Whether the product is added to what `out` holds, before all else. Default: no, it is overwritten.
+    pub accumulate: bool,
 }
 
 /// Longest chain of a sum in f32; longer sums are cut into equal parts, which are added in order. A part of a panel (128 KiB)
@@ -149,7 +151,7 @@ impl<K: Kind> Kernel for Block<'_, K> {
                         let at = (row + i) * n + column;
                         // SAFETY: row + i < m and column + columns ≤ n, so this lies in `out`; it belongs to this block.
                         let out = unsafe { std::slice::from_raw_parts_mut(self.out.get().add(at), columns) };
-                        let part = (part > 0, part + 1 == parts);
+                        let part = (part > 0 || self.epilogue.accumulate, part + 1 == parts);
                         self.finish(simd, &sums[i][..columns], row + i, column, part, out);
                     }
                     row += rows;
@@ -160,8 +162,8 @@ impl<K: Kind> Kernel for Block<'_, K> {
 }
 
 impl<K: Kind> Block<'_, K> {
-    /// Adds one row of a tile to what the earlier parts of k left in `out` (if it is not the first); after the last, applies
-    /// the epilogue.
+    /// Adds one row of a tile to what the earlier parts of k, or earlier products, left in `out`; after the last part,
+    /// applies the epilogue.
     #[inline(always)]
     fn finish<S: Simd>(
         &self,

@@ -84,7 +84,7 @@ proptest! {
         let (x, w) = (numbers(m * k, seed), numbers(n * k, seed ^ 1));
         let (bias, residual) = (numbers(n, seed ^ 2), numbers(m * n, seed ^ 3));
         let epilogue = if extras {
-            Epilogue { bias: Some(&bias), activation: Activation::Gelu, residual: Some(&residual) }
+            Epilogue { bias: Some(&bias), activation: Activation::Gelu, residual: Some(&residual), ..Epilogue::default() }
         } else {
             Epilogue::default()
         };
@@ -156,7 +156,7 @@ proptest! {
     ) {
         let (x, w, bias) = (numbers(m * k, seed), numbers(n * k, seed ^ 1), numbers(n, seed ^ 2));
         let packed = PackedMatrix::pack(&w, n, k, kind);
-        let epilogue = Epilogue { bias: Some(&bias), activation: Activation::Gelu, residual: None };
+        let epilogue = Epilogue { bias: Some(&bias), activation: Activation::Gelu, ..Epilogue::default() };
         for &isa in Isa::available() {
             for pool in pools() {
                 let (mut all, mut all_nt) = (vec![0.0; m * n], vec![0.0; m * n]);

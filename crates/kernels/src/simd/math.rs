@@ -7,7 +7,11 @@ const SHIFT: f32 = 12_582_912.0;
 
 /// A polynomial with ascending coefficients, by Horner's rule.
 #[inline(always)]
-fn polynomial<S: Simd, const N: usize>(simd: S, x: S::Vector, coefficients: [f32; N]) -> S::Vector {
+pub(super) fn polynomial<S: Simd, const N: usize>(
+    simd: S,
+    x: S::Vector,
+    coefficients: [f32; N],
+) -> S::Vector {
     let mut y = simd.splat(coefficients[N - 1]);
     for i in (0..N - 1).rev() {
         y = simd.mul_add(y, x, simd.splat(coefficients[i]));

@@ -1,0 +1,78 @@
+//! Derivatives of the elementary functions, vector by vector. Coefficients: `coefficients.py` of this crate. NaN gives NaN.
+
+use super::Simd;
+use super::math::{exp, polynomial, sigmoid, tanh};
+use crate::activation::Activation;
+
+/// f′(x) of an activation.
+#[inline(always)]
+pub(crate) fn derivative<S: Simd>(simd: S, x: S::Vector, activation: Activation) -> S::Vector {
+    let (zero, one) = (simd.splat(0.0), simd.splat(1.0));
+    // Beyond 100 nothing changes any more, and infinity would meet zero. NaN is the second operand, and so stays.
+    let x = simd.min(simd.splat(100.0), simd.max(simd.splat(-100.0), x));
+    match activation {
+        Activation::Identity => one,
+        Activation::Gelu => gelu(simd, x),
+        Activation::GeluTanh => gelu_tanh(simd, x),
+        // PyTorch's choice at 0 is 0.
+        Activation::Relu => simd.select_less(zero, x, one, simd.mul(x, zero)),
+        Activation::Silu => {
+            let s = sigmoid(simd, x);
+            simd.mul(s, simd.mul_add(x, simd.sub(one, s), one))
+        }
+        Activation::Tanh => {
+            let y = tanh(simd, x);
+            simd.sub(one, simd.mul(y, y))
+        }
+        Activation::Sigmoid => {
+            let s = sigmoid(simd, x);
+            simd.mul(s, simd.sub(one, s))
+        }
+    }
+}
+
+/// Φ(x) + x φ(x), φ and Φ being density and distribution of the standard normal.
+///
+/// 1 − Φ(t) = e^(−t²/2) u P(u) for t = |x|, u = 1 / (1 + t/4), the form of Abramowitz & Stegun 7.1.26.
+#[inline(always)]
+fn gelu<S: Simd>(simd: S, x: S::Vector) -> S::Vector {
+    const TAIL: [f32; 10] = [
+        9.974_499e-2,
+        9.954_634e-2,
+        9.508_964e-2,
+        7.390_249e-2,
+        8.136_8e-2,
+        2.221_215_7e-2,
+        1.738_578_6e-2,
+        5.969_237_4e-2,
+        -6.611_891e-2,
+        1.717_713_3e-2,
+    ];
+    /// 1/√(2π)
+    const DENSITY: f32 = 0.398_942_28;
+    // At 15 the power is 0 in f32.
+    let t = simd.min(simd.splat(15.0), simd.abs(x));
+    let u = simd.div(simd.splat(4.0), simd.add(simd.splat(4.0), t));
+    let gauss = exp(simd, simd.mul(t, simd.mul(t, simd.splat(-0.5))));
+    let tail = simd.mul(gauss, simd.mul(u, polynomial(simd, u, TAIL)));
+    let zero = simd.splat(0.0);
+    let distribution = simd.select_less(x, zero, tail, simd.sub(simd.splat(1.0), tail));
+    // |x| is bounded, so that 0 · ∞ does not come up.
+    let slope = simd.mul(simd.copy_sign(t, x), simd.mul(gauss, simd.splat(DENSITY)));
+    simd.add(distribution, slope)
+}
+
+/// With z = √(2/π) (x + 0.044715 x³) and s = 1 / (1 + e^(−2z)): s + x · 2 s (1 − s) · z′.
+#[inline(always)]
+fn gelu_tanh<S: Simd>(simd: S, x: S::Vector) -> S::Vector {
+    let one = simd.splat(1.0);
+    // Beyond 10, s is 0 or 1 in f32, and the square would overflow.
+    let x = simd.min(simd.splat(10.0), simd.max(simd.splat(-10.0), x));
+    let square = simd.mul(x, x);
+    // 2 √(2/π)
+    let twice = simd.splat(1.595_769);
+    let inner = simd.mul_add(square, simd.splat(0.044_715), one);
+    let s = sigmoid(simd, simd.mul(simd.mul(x, twice), inner));
+    let slope = simd.mul(twice, simd.mul_add(square, simd.splat(3.0 * 0.044_715), one));
+    simd.mul_add(simd.mul(simd.mul(x, s), simd.sub(one, s)), slope, s)
+}
