@@ -66,13 +66,15 @@ fn gelu<S: Simd>(simd: S, x: S::Vector) -> S::Vector {
 #[inline(always)]
 fn gelu_tanh<S: Simd>(simd: S, x: S::Vector) -> S::Vector {
     let one = simd.splat(1.0);
-    // Beyond 10, s is 0 or 1 in f32, and the square would overflow.
+    // Beyond 10, s is 0 or 1 in f32, and the power would overflow.
     let x = simd.min(simd.splat(10.0), simd.max(simd.splat(-10.0), x));
     let square = simd.mul(x, x);
     // 2 √(2/π)
     let twice = simd.splat(1.595_769);
     let inner = simd.mul_add(square, simd.splat(0.044_715), one);
-    let s = sigmoid(simd, simd.mul(simd.mul(x, twice), inner));
+    let power = exp(simd, simd.mul(simd.mul(x, simd.splat(-1.595_769)), inner));
+    let s = simd.div(one, simd.add(one, power));
     let slope = simd.mul(twice, simd.mul_add(square, simd.splat(3.0 * 0.044_715), one));
-    simd.mul_add(simd.mul(simd.mul(x, s), simd.sub(one, s)), slope, s)
+    // 1 − s = s e^(−2z), where nothing cancels.
+    simd.mul_add(simd.mul(simd.mul(x, s), simd.mul(s, power)), slope, s)
 }
