@@ -2,6 +2,7 @@
 
 use std::fmt::Debug;
 
+use sentir_kernels::dropout::Dropout;
 use sentir_kernels::gemm::PackedMatrix;
 
 use crate::ops::{AttentionShape, Lookup, PoolingMode};
@@ -30,11 +31,15 @@ pub trait Backend: Send + Sync + Debug {
     /// the type holds it in a wider one.
     fn prepare(&self, matrix: &[f32], outputs: usize, inputs: usize, kind: WeightType) -> Weight;
 
+    /// A matrix `[outputs, inputs]`, row-major, that is trained: it stays in full precision and may change. Products with it,
+    /// its gradients included, are computed in the type `kind`, f32 or bf16; a backend that lacks it uses a wider one.
+    fn trainable(&self, matrix: Vec<f32>, outputs: usize, inputs: usize, kind: WeightType) -> Weight;
+
     /// A matrix that was packed before, as a weight.
     fn packed(&self, matrix: PackedMatrix) -> Weight;
 
     /// [`crate::ops::embed`]
-    fn embed(&self, lookups: &[Lookup<'_>], out: &mut Tensor);
+    fn embed(&self, lookups: &[Lookup<'_, '_>], out: &mut Tensor);
 
     /// [`crate::ops::linear`]
     fn linear(
@@ -46,8 +51,44 @@ pub trait Backend: Send + Sync + Debug {
         out: &mut Tensor,
     );
 
+    /// [`crate::ops::linear`]: the derivative by x, from that by the product before its activation. The weight is trainable.
+    fn linear_input_grad(&self, d: &Tensor, weight: &Weight, d_x: &mut Tensor);
+
+    /// [`crate::ops::linear`]: adds the derivative by the weight.
+    fn linear_weight_grad(&self, x: &Tensor, d: &Tensor, weight: &Weight, d_weight: &mut Tensor);
+
+    /// Adds the sum of all rows of `x` to `sum`, one row.
+    fn sum_rows(&self, x: &Tensor, sum: &mut Tensor);
+
+    /// Applies an activation in place.
+    fn activate(&self, x: &mut Tensor, activation: Activation);
+
+    /// `d` times the slope of an activation at `x`.
+    fn activation_grad(&self, x: &Tensor, activation: Activation, d: &mut Tensor);
+
+    /// [`crate::ops::dropout`], in place; its gradient is the same.
+    fn dropout(&self, x: &mut Tensor, mask: Dropout);
+
     /// [`crate::ops::attention`]
-    fn attention(&self, qkv: &Tensor, offsets: &[usize], shape: AttentionShape, out: &mut Tensor);
+    fn attention(
+        &self,
+        qkv: &Tensor,
+        offsets: &[usize],
+        shape: AttentionShape,
+        mask: Dropout,
+        out: &mut Tensor,
+    );
+
+    /// [`crate::ops::attention`]: the derivative by qkv.
+    fn attention_grad(
+        &self,
+        qkv: &Tensor,
+        offsets: &[usize],
+        shape: AttentionShape,
+        mask: Dropout,
+        d: &Tensor,
+        d_qkv: &mut Tensor,
+    );
 
     /// [`crate::ops::layer_norm`]: `x` becomes the normalized `x + residual`.
     fn layer_norm(
@@ -58,6 +99,21 @@ pub trait Backend: Send + Sync + Debug {
         shift: &Tensor,
         epsilon: f64,
     );
+
+    /// [`crate::ops::layer_norm`] without a residual: `d` from the derivative by the result to that by `x`; those by scale and
+    /// shift are added to `d_scale` and `d_shift`.
+    fn layer_norm_grad(
+        &self,
+        x: &Tensor,
+        scale: &Tensor,
+        epsilon: f64,
+        d: &mut Tensor,
+        d_scale: &mut Tensor,
+        d_shift: &mut Tensor,
+    );
+
+    /// [`crate::ops::embed`]: adds row t of `d` to row `places[t]` of `sums`.
+    fn scatter_add(&self, d: &Tensor, places: &[usize], sums: &mut Tensor);
 
     /// [`crate::ops::add`]: `x` becomes `x + y`.
     fn add(&self, x: &mut Tensor, y: &Tensor);
@@ -73,6 +129,22 @@ pub trait Backend: Send + Sync + Debug {
         out: &mut Tensor,
     );
 
+    /// [`crate::ops::pool`]: adds the derivative by the states, from columns `column..column + d_hidden.width()` of `d`.
+    /// `hidden` is there for [`PoolingMode::Max`].
+    fn pool_grad(
+        &self,
+        d: &Tensor,
+        column: usize,
+        offsets: &[usize],
+        skip: &[usize],
+        mode: PoolingMode,
+        hidden: Option<&Tensor>,
+        d_hidden: &mut Tensor,
+    );
+
     /// [`crate::ops::unit_length`], in place.
     fn unit_length(&self, x: &mut Tensor);
+
+    /// [`crate::ops::unit_length`]: `d` from the derivative by the result to that by `x`.
+    fn unit_length_grad(&self, x: &Tensor, d: &mut Tensor);
 }

@@ -8,24 +8,31 @@
 //! Tensors are row-major, contiguous and two-dimensional: `[rows, width]`. Padding does not exist here: a batch is all
 //! tokens of all sentences one after another, with the offsets at which sentences begin.
 //!
+//! A pass in training remembers what gradients need; [`Pass::backward`] walks back and adds the derivatives by parameters to
+//! [`Gradients`].
+//!
 //! This crate knows no text, no file and no model family.
 
 #![forbid(unsafe_code)]
 
 mod backend;
 mod cpu;
+mod gradients;
 pub mod ops;
 mod pass;
 mod reference;
+mod tape;
 mod tensor;
 mod weight;
 
 pub use backend::Backend;
 pub use cpu::Cpu;
+pub use gradients::{GradientRef, Gradients, ParameterMut};
 pub use pass::Pass;
 pub use reference::Reference;
 pub use sentir_kernels::activation::Activation;
 pub use sentir_kernels::gemm::WeightType;
 pub use sentir_kernels::simd::{Isa, check_isa, isa};
+pub use tape::Randomness;
 pub use tensor::Tensor;
 pub use weight::{Table, TableType, Weight};

@@ -1,25 +1,28 @@
 //! One walk through a network on one backend. It hands out buffers and takes them back, so that a network of any depth
-//! needs as many as are alive at once.
+//! needs as many as are alive at once. What a walk in training remembers is in `tape.rs`.
 
+use crate::tape::Tape;
 use crate::{Backend, Tensor};
 
 /// A walk through a network. The functions of [`crate::ops`] take it first.
 ///
 /// A pass belongs to one thread; the backend under it is shared.
 #[derive(Debug)]
-pub struct Pass<'backend> {
-    backend: &'backend dyn Backend,
-    spare: Vec<Tensor>,
+pub struct Pass<'a> {
+    backend: &'a dyn Backend,
+    pub(crate) spare: Vec<Tensor>,
+    /// What a training pass remembers.
+    pub(crate) tape: Option<Tape<'a>>,
 }
 
-impl<'backend> Pass<'backend> {
+impl<'a> Pass<'a> {
     /// A pass that computes and remembers nothing.
-    pub fn inference(backend: &'backend dyn Backend) -> Self {
-        Self { backend, spare: Vec::new() }
+    pub fn inference(backend: &'a dyn Backend) -> Self {
+        Self { backend, spare: Vec::new(), tape: None }
     }
 
     /// The backend that computes.
-    pub fn backend(&self) -> &'backend dyn Backend {
+    pub fn backend(&self) -> &'a dyn Backend {
         self.backend
     }
 
@@ -38,9 +41,20 @@ impl<'backend> Pass<'backend> {
         }
     }
 
-    /// Takes back a tensor that is no longer needed.
+    /// A tensor with the same numbers.
+    pub(crate) fn copy(&mut self, from: &Tensor) -> Tensor {
+        let mut to = self.tensor(from.rows(), from.width());
+        to.copy_from(from);
+        to
+    }
+
+    /// Takes back a tensor that the network no longer needs.
     pub fn free(&mut self, tensor: Tensor) {
-        self.spare.push(tensor);
+        let unneeded = match &mut self.tape {
+            Some(tape) => tape.freed(tensor),
+            None => Some(tensor),
+        };
+        self.spare.extend(unneeded);
     }
 }
 

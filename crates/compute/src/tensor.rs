@@ -1,5 +1,7 @@
 //! A buffer of numbers with a shape, as one backend stores it. No strides, no views, no arithmetic: that is `ops`.
 
+use crate::tape::Node;
+
 /// `[rows, width]` numbers, row-major, in the storage of the backend that made it.
 ///
 /// A tensor is opened only by the backend that made it; handing it to another one is a programming error and panics.
@@ -7,7 +9,11 @@
 pub struct Tensor {
     rows: usize,
     width: usize,
-    storage: Storage,
+    pub(crate) storage: Storage,
+    /// Its place in a training pass.
+    pub(crate) node: Option<Node>,
+    /// Its number, if it is a parameter that is trained.
+    pub(crate) parameter: Option<usize>,
 }
 
 /// What the backends keep their numbers in.
@@ -27,7 +33,7 @@ impl Tensor {
             Storage::F64(values) => values.len(),
         };
         assert!(width > 0 && len % width == 0, "{len} numbers are not rows of {width}");
-        Self { rows: len / width, width, storage }
+        Self { rows: len / width, width, storage, node: None, parameter: None }
     }
 
     /// Number of rows: tokens or sentences.
@@ -43,9 +49,37 @@ impl Tensor {
     /// The same buffer with another shape; what was in it is no longer meaningful.
     pub(crate) fn reshape(&mut self, rows: usize, width: usize) {
         (self.rows, self.width) = (rows, width);
+        (self.node, self.parameter) = (None, None);
         match &mut self.storage {
             Storage::F32(values) => values.resize(rows * width, 0.0),
             Storage::F64(values) => values.resize(rows * width, 0.0),
+        }
+    }
+
+    /// More rows, of zeros.
+    pub(crate) fn grow(&mut self, rows: usize) {
+        assert!(rows >= self.rows, "a tensor of {} rows does not grow to {rows}", self.rows);
+        self.rows = rows;
+        match &mut self.storage {
+            Storage::F32(values) => values.resize(rows * self.width, 0.0),
+            Storage::F64(values) => values.resize(rows * self.width, 0.0),
+        }
+    }
+
+    /// All numbers become 0.
+    pub(crate) fn clear(&mut self) {
+        match &mut self.storage {
+            Storage::F32(values) => values.fill(0.0),
+            Storage::F64(values) => values.fill(0.0),
+        }
+    }
+
+    /// The numbers of another tensor of the same shape.
+    pub(crate) fn copy_from(&mut self, from: &Self) {
+        match (&mut self.storage, &from.storage) {
+            (Storage::F32(to), Storage::F32(from)) => to.copy_from_slice(from),
+            (Storage::F64(to), Storage::F64(from)) => to.copy_from_slice(from),
+            _ => panic!("{FOREIGN}"),
         }
     }
 

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use half::{bf16, f16};
 use sentir_kernels::buffer::Bytes;
-use sentir_kernels::gemm::PackedMatrix;
+use sentir_kernels::gemm::{PackedMatrix, WeightType};
 
 /// The matrix of a linear layer, `[outputs, inputs]`, in the form that one backend multiplies with.
 /// Made by [`crate::Backend::prepare`].
@@ -17,19 +17,23 @@ pub struct Weight {
     outputs: usize,
     inputs: usize,
     pub(crate) storage: WeightStorage,
+    /// Its number, if it is trained.
+    pub(crate) parameter: Option<usize>,
 }
 
 #[derive(Debug)]
 pub(crate) enum WeightStorage {
     /// [`crate::Cpu`]: in the panels that the micro-kernel reads, in the type that was asked for.
     Packed(PackedMatrix),
+    /// [`crate::Cpu`]: row-major in f32, because it changes; packed for each product in the type that was asked for.
+    Plain { values: Vec<f32>, kind: WeightType },
     /// [`crate::Reference`]: row-major.
     F64(Vec<f64>),
 }
 
 impl Weight {
     pub(crate) fn new(outputs: usize, inputs: usize, storage: WeightStorage) -> Self {
-        Self { outputs, inputs, storage }
+        Self { outputs, inputs, storage, parameter: None }
     }
 
     /// Width of the result.
@@ -70,10 +74,22 @@ impl TableType {
 pub struct Table {
     rows: usize,
     width: usize,
-    kind: TableType,
-    bytes: Arc<dyn Bytes>,
-    /// Rows looked up since the bytes were last released.
-    touched: Arc<AtomicUsize>,
+    pub(crate) storage: TableStorage,
+    /// Its number, if it is trained.
+    pub(crate) parameter: Option<usize>,
+}
+
+#[derive(Clone)]
+pub(crate) enum TableStorage {
+    /// Where it lies.
+    Bytes {
+        kind: TableType,
+        bytes: Arc<dyn Bytes>,
+        /// Rows looked up since the bytes were last released.
+        touched: Arc<AtomicUsize>,
+    },
+    /// In memory, because it changes.
+    Numbers(Vec<f32>),
 }
 
 impl Table {
@@ -81,7 +97,15 @@ impl Table {
     pub fn new(rows: usize, width: usize, kind: TableType, bytes: Arc<dyn Bytes>) -> Option<Self> {
         let expected = rows.checked_mul(width)?.checked_mul(kind.size())?;
         let fits = width > 0 && (*bytes).as_ref().len() == expected;
-        fits.then_some(Self { rows, width, kind, bytes, touched: Arc::default() })
+        let storage = TableStorage::Bytes { kind, bytes, touched: Arc::default() };
+        fits.then_some(Self { rows, width, storage, parameter: None })
+    }
+
+    /// A table of its own numbers, to be trained; `None` if they are not rows of `width`.
+    pub fn trainable(values: Vec<f32>, width: usize) -> Option<Self> {
+        let rows = values.len().checked_div(width)?;
+        let storage = TableStorage::Numbers(values);
+        (width > 0).then_some(Self { rows, width, storage, parameter: None })
     }
 
     /// Number of entries: the size of the vocabulary, of the positions, of the token types.
@@ -101,10 +125,11 @@ impl Table {
         const AROUND: usize = 64 << 10;
         /// What may stay. Tables up to this size stay whole.
         const KEPT: usize = 32 << 20;
-        let all = (*self.bytes).as_ref().len();
-        if all > KEPT && (self.touched.fetch_add(count, Ordering::Relaxed) + count) * AROUND > KEPT {
-            self.touched.store(0, Ordering::Relaxed);
-            self.bytes.release(0..all);
+        let TableStorage::Bytes { bytes, touched, .. } = &self.storage else { return };
+        let all = (**bytes).as_ref().len();
+        if all > KEPT && (touched.fetch_add(count, Ordering::Relaxed) + count) * AROUND > KEPT {
+            touched.store(0, Ordering::Relaxed);
+            bytes.release(0..all);
         }
     }
 
@@ -112,9 +137,16 @@ impl Table {
     pub(crate) fn for_each(&self, index: u32, mut each: impl FnMut(usize, f32)) {
         let index = index as usize;
         assert!(index < self.rows, "row {index} of a table of {}", self.rows);
-        let bytes_per_row = self.width * self.kind.size();
-        let row = &(*self.bytes).as_ref()[index * bytes_per_row..][..bytes_per_row];
-        match self.kind {
+        let (kind, bytes) = match &self.storage {
+            TableStorage::Bytes { kind, bytes, .. } => (kind, bytes),
+            TableStorage::Numbers(values) => {
+                let row = &values[index * self.width..][..self.width];
+                return row.iter().enumerate().for_each(|(j, &value)| each(j, value));
+            }
+        };
+        let bytes_per_row = self.width * kind.size();
+        let row = &(**bytes).as_ref()[index * bytes_per_row..][..bytes_per_row];
+        match kind {
             TableType::F32 => {
                 row.as_chunks::<4>().0.iter().enumerate().for_each(|(j, &b)| each(j, f32::from_le_bytes(b)));
             }
@@ -132,6 +164,10 @@ impl Table {
 
 impl fmt::Debug for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Table([{}, {}], {:?})", self.rows, self.width, self.kind)
+        let kind = match &self.storage {
+            TableStorage::Bytes { kind, .. } => *kind,
+            TableStorage::Numbers(_) => TableType::F32,
+        };
+        write!(f, "Table([{}, {}], {kind:?})", self.rows, self.width)
     }
 }

@@ -43,6 +43,23 @@ pub(crate) fn normalize_rows_on(isa: Isa, x: &mut [f32], width: usize) {
     });
 }
 
+/// The gradient of [`normalize_rows`]: `d` from the derivative by the result to that by x, `(d − y (y · d)) / ‖x‖` with
+/// y = x / ‖x‖; for a row of a length below 1e-12, `d / 1e-12`.
+pub fn normalize_rows_grad(x: &[f32], width: usize, d: &mut [f32]) {
+    assert!(width > 0 && x.len().is_multiple_of(width), "{} numbers are not rows of {width}", x.len());
+    assert_eq!(x.len(), d.len(), "as many gradients as numbers");
+    for (x, d) in x.chunks_exact(width).zip(d.chunks_exact_mut(width)) {
+        let squared = dot(x, x);
+        let length = squared.sqrt();
+        if length < 1e-12 {
+            d.iter_mut().for_each(|d| *d /= 1e-12);
+        } else {
+            let along = dot(x, d) / squared;
+            d.iter_mut().zip(x).for_each(|(d, x)| *d = (*d - x * along) / length);
+        }
+    }
+}
+
 /// What is summed.
 #[derive(Clone, Copy)]
 enum Term {

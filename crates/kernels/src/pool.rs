@@ -30,6 +30,19 @@ pub fn max_rows(rows: &[f32], width: usize, out: &mut [f32]) {
     }
 }
 
+/// The gradient of [`max_rows`]: `d[j]` is added to column j of the first row that has the largest number.
+pub fn max_rows_grad(rows: &[f32], d: &[f32], d_rows: &mut [f32]) {
+    let width = d.len();
+    check(rows, width, d);
+    assert_eq!(rows.len(), d_rows.len(), "as many gradients as numbers");
+    for j in 0..width {
+        let larger = |best: usize, i: usize| if rows[i] > rows[best] { i } else { best };
+        if let Some(at) = (j..rows.len()).step_by(width).reduce(larger) {
+            d_rows[at] += d[j];
+        }
+    }
+}
+
 fn check(rows: &[f32], width: usize, out: &[f32]) {
     assert!(width > 0 && rows.len().is_multiple_of(width), "{} numbers are not rows of {width}", rows.len());
     assert_eq!(out.len(), width, "the pooled vector is as wide as a row");

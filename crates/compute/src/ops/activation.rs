@@ -35,6 +35,28 @@ pub(crate) fn naive(x: f64, activation: Activation) -> f64 {
     }
 }
 
+/// `activation′(x)` for one number; at the kink of ReLU 0, as PyTorch has it.
+pub(crate) fn naive_slope(x: f64, activation: Activation) -> f64 {
+    let s = 1.0 / (1.0 + (-x).exp());
+    match activation {
+        Activation::Identity => 1.0,
+        // Φ(x) + x φ(x)
+        Activation::Gelu => {
+            let density = (-x * x / 2.0).exp() / (2.0 * std::f64::consts::PI).sqrt();
+            (1.0 + erf(x / std::f64::consts::SQRT_2)) / 2.0 + x * density
+        }
+        Activation::GeluTanh => {
+            let factor = (2.0 / std::f64::consts::PI).sqrt();
+            let t = (factor * (x + 0.044_715 * x * x * x)).tanh();
+            (1.0 + t) / 2.0 + x / 2.0 * (1.0 - t * t) * factor * (1.0 + 3.0 * 0.044_715 * x * x)
+        }
+        Activation::Relu => f64::from(x > 0.0),
+        Activation::Silu => s * (1.0 + x * (1.0 - s)),
+        Activation::Tanh => 1.0 - x.tanh().powi(2),
+        Activation::Sigmoid => s * (1.0 - s),
+    }
+}
+
 /// erf(x) = 2/√π ∫₀ˣ e^(−t²) dt, to about 1e-15: its Maclaurin series near zero, the continued fraction of erfc beyond
 /// (Abramowitz & Stegun 7.1.6 and 7.1.14).
 fn erf(x: f64) -> f64 {

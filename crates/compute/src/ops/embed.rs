@@ -1,37 +1,69 @@
 //! hidden[t] = Σ tables[i][ids_i[t]]: the sum of one row of each table, `[tokens, width]`.
 //! For BERT: word + token type + position (transformers, `BertEmbeddings.forward`).
+//!
+//! ∂tables[i][r] = Σ over tokens t with ids_i[t] = r of ∂hidden[t]; rows that no token takes have no gradient.
 
+use crate::tape::{Backward, Step};
 use crate::{Pass, Table, Tensor};
 
 /// A table and which of its rows each token takes.
 #[derive(Debug, Clone, Copy)]
-pub struct Lookup<'a> {
+pub struct Lookup<'a, 'ids> {
     /// `[entries, width]`
     pub table: &'a Table,
     /// One row number per token, each less than `table.rows()`.
-    pub ids: &'a [u32],
+    pub ids: &'ids [u32],
 }
 
 /// The sum of the rows that the lookups name, in the order in which they are given. At least one lookup; all of them with
 /// tables of one width and the same number of ids.
-pub fn embed(pass: &mut Pass<'_>, lookups: &[Lookup<'_>]) -> Tensor {
+pub fn embed<'a>(pass: &mut Pass<'a>, lookups: &[Lookup<'a, '_>]) -> Tensor {
     let (tokens, width) = (lookups[0].ids.len(), lookups[0].table.width());
     for lookup in lookups {
         assert_eq!((lookup.ids.len(), lookup.table.width()), (tokens, width), "lookups of different shapes");
     }
     let mut out = pass.tensor(tokens, width);
     pass.backend().embed(lookups, &mut out);
+    if pass.records() {
+        let trained = lookups.iter().filter(|lookup| lookup.table.parameter.is_some());
+        let trained: Vec<_> = trained.map(|lookup| (lookup.table, lookup.ids.to_vec())).collect();
+        pass.record(&mut out, !trained.is_empty(), || Box::new(EmbedStep { trained }));
+    }
     out
 }
 
+struct EmbedStep<'a> {
+    /// The tables that are trained, and their ids.
+    trained: Vec<(&'a Table, Vec<u32>)>,
+}
+
+impl<'a> Step<'a> for EmbedStep<'a> {
+    fn backward(self: Box<Self>, walk: &mut Backward<'_, 'a>, d: Tensor) {
+        let backend = walk.pass.backend();
+        for (table, ids) in &self.trained {
+            let id = table.parameter.expect("only trained tables");
+            let (sums, places) = walk.gradients.rows(id, backend, ids, table.width());
+            backend.scatter_add(&d, &places, sums);
+        }
+        walk.pass.free(d);
+    }
+}
+
 /// Row by row, table by table.
-pub(crate) fn naive(lookups: &[Lookup<'_>], out: &mut [f64]) {
+pub(crate) fn naive(lookups: &[Lookup<'_, '_>], out: &mut [f64]) {
     let width = lookups[0].table.width();
     for (token, row) in out.chunks_exact_mut(width).enumerate() {
         row.fill(0.0);
         for lookup in lookups {
             lookup.table.for_each(lookup.ids[token], |j, value| row[j] += f64::from(value));
         }
+    }
+}
+
+/// `sums[places[t]] += d[t]` for every row t, in order.
+pub(crate) fn naive_scatter_add(d: &[f64], width: usize, places: &[usize], sums: &mut [f64]) {
+    for (d, &place) in d.chunks_exact(width).zip(places) {
+        super::naive_add(&mut sums[place * width..][..width], d);
     }
 }
 
@@ -43,7 +75,8 @@ mod tests {
 
     use super::*;
     use crate::TableType;
-    use crate::ops::testing::{assert_close, backends, random};
+    use crate::gradients::ParameterMut;
+    use crate::ops::testing::{Network, assert_close, backends, check_gradients, random};
 
     /// The same values in each type; they are multiples of 1/8 below 32, which all three hold exactly.
     fn tables(rows: usize, width: usize) -> (Vec<f32>, [Table; 3]) {
@@ -87,5 +120,26 @@ mod tests {
         assert!(Table::new(3, 3, TableType::F32, bytes()).is_none());
         assert!(Table::new(usize::MAX, 3, TableType::F32, bytes()).is_none());
         assert!(Table::new(2, 0, TableType::F32, bytes()).is_none());
+    }
+
+    struct Tables(Table, Table);
+
+    impl Network for Tables {
+        fn run<'a>(&'a self, pass: &mut Pass<'a>, _: Vec<Tensor>) -> Tensor {
+            let first = Lookup { table: &self.0, ids: &[4, 0, 4, 4, 1] };
+            embed(pass, &[first, Lookup { table: &self.1, ids: &[0, 1, 0, 1, 2] }])
+        }
+
+        fn parameters(&mut self) -> Vec<ParameterMut<'_>> {
+            vec![ParameterMut::Table(&mut self.0), ParameterMut::Table(&mut self.1)]
+        }
+    }
+
+    #[test]
+    fn gradients_are_those_of_finite_differences() {
+        check_gradients(&[], &[(5, 3), (3, 3)], |_, values| {
+            let table = |i: usize| Table::trainable(values[i].clone(), 3).unwrap();
+            Tables(table(0), table(1))
+        });
     }
 }

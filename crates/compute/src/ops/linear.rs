@@ -1,6 +1,9 @@
 //! y = activation(x Wᵀ + bias): x `[rows, inputs]`, W `[outputs, inputs]`, bias `[outputs]`, y `[rows, outputs]`
 //! (`torch.nn.Linear`, then an activation).
+//!
+//! With z = x Wᵀ + bias: ∂z = ∂y · activation′(z), ∂x = ∂z W, ∂W = ∂zᵀ x, ∂bias = Σ over rows of ∂z.
 
+use crate::tape::{Backward, Node, Step};
 use crate::{Activation, Pass, Tensor, Weight};
 
 /// The parameters of one linear layer.
@@ -13,11 +16,62 @@ pub struct Linear {
 }
 
 /// Multiplies, adds the bias and applies the activation.
-pub fn linear(pass: &mut Pass<'_>, x: &Tensor, layer: &Linear, activation: Activation) -> Tensor {
+pub fn linear<'a>(pass: &mut Pass<'a>, x: &Tensor, layer: &'a Linear, activation: Activation) -> Tensor {
     assert_eq!(x.width(), layer.weight.inputs(), "the layer is for another width");
     let mut out = pass.tensor(x.rows(), layer.weight.outputs());
-    pass.backend().linear(x, &layer.weight, layer.bias.as_ref(), activation, &mut out);
+    if !pass.records() {
+        pass.backend().linear(x, &layer.weight, layer.bias.as_ref(), activation, &mut out);
+        return out;
+    }
+    let from = pass.node_of(x);
+    let bias_trained = layer.bias.as_ref().is_some_and(|bias| bias.parameter.is_some());
+    let flows = from.flows || layer.weight.parameter.is_some() || bias_trained;
+    // ∂z needs z, which the activation would hide.
+    pass.backend().linear(x, &layer.weight, layer.bias.as_ref(), Activation::Identity, &mut out);
+    let mut before = None;
+    if activation != Activation::Identity {
+        before = flows.then(|| pass.copy(&out));
+        pass.backend().activate(&mut out, activation);
+    }
+    let kept = layer.weight.parameter.map(|_| pass.keep(x));
+    pass.record(&mut out, flows, || Box::new(LinearStep { from, kept, before, layer, activation }));
     out
+}
+
+struct LinearStep<'a> {
+    from: Node,
+    /// x, if the weight is trained.
+    kept: Option<Node>,
+    /// z, if there is an activation.
+    before: Option<Tensor>,
+    layer: &'a Linear,
+    activation: Activation,
+}
+
+impl<'a> Step<'a> for LinearStep<'a> {
+    fn backward(self: Box<Self>, walk: &mut Backward<'_, 'a>, mut d: Tensor) {
+        let backend = walk.pass.backend();
+        if let Some(before) = self.before {
+            backend.activation_grad(&before, self.activation, &mut d);
+            walk.pass.free(before);
+        }
+        let weight = &self.layer.weight;
+        if let (Some(id), Some(kept)) = (weight.parameter, self.kept) {
+            let x = walk.take(kept);
+            let d_weight = walk.gradients.dense(id, backend, weight.outputs(), weight.inputs());
+            backend.linear_weight_grad(&x, &d, weight, d_weight);
+            walk.put_back(kept, x);
+        }
+        if let Some(id) = self.layer.bias.as_ref().and_then(|bias| bias.parameter) {
+            backend.sum_rows(&d, walk.gradients.dense(id, backend, 1, weight.outputs()));
+        }
+        if self.from.flows {
+            let mut d_x = walk.pass.tensor(d.rows(), weight.inputs());
+            backend.linear_input_grad(&d, weight, &mut d_x);
+            walk.flow(self.from, d_x);
+        }
+        walk.pass.free(d);
+    }
 }
 
 /// One sum per output.
@@ -38,10 +92,32 @@ pub(crate) fn naive(
     }
 }
 
+/// `d_x = d weight`
+pub(crate) fn naive_input_grad(d: &[f64], weight: &[f64], inputs: usize, d_x: &mut [f64]) {
+    let outputs = weight.len() / inputs;
+    for (d, d_x) in d.chunks_exact(outputs).zip(d_x.chunks_exact_mut(inputs)) {
+        for j in 0..inputs {
+            d_x[j] = (0..outputs).map(|i| d[i] * weight[i * inputs + j]).sum();
+        }
+    }
+}
+
+/// `d_weight += dᵀ x`
+pub(crate) fn naive_weight_grad(x: &[f64], d: &[f64], inputs: usize, d_weight: &mut [f64]) {
+    let outputs = d_weight.len() / inputs;
+    for (x, d) in x.chunks_exact(inputs).zip(d.chunks_exact(outputs)) {
+        for (i, d_weight) in d_weight.chunks_exact_mut(inputs).enumerate() {
+            d_weight.iter_mut().zip(x).for_each(|(d_weight, x)| *d_weight += d[i] * x);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::WeightType;
+    use crate::gradients::ParameterMut;
+    use crate::ops::testing::{Network, check_gradients};
     use crate::ops::testing::{assert_close, backends, golden, narrow, numbers, random, widen};
 
     const ACTIVATIONS: [Activation; 7] = [
@@ -97,5 +173,35 @@ mod tests {
             let y = run(backend, &get("x"), &get("weight"), 24, Some(&get("bias")), Activation::Gelu);
             assert_close(&y, &numbers(&case["gelu"]), 2e-6, backend.name());
         }
+    }
+
+    struct Layer(Linear, Activation);
+
+    impl Network for Layer {
+        fn run<'a>(&'a self, pass: &mut Pass<'a>, mut leaves: Vec<Tensor>) -> Tensor {
+            let x = leaves.remove(0);
+            let y = linear(pass, &x, &self.0, self.1);
+            pass.free(x);
+            y
+        }
+
+        fn parameters(&mut self) -> Vec<ParameterMut<'_>> {
+            let bias = self.0.bias.as_mut().map(ParameterMut::Vector);
+            std::iter::once(ParameterMut::Weight(&mut self.0.weight)).chain(bias).collect()
+        }
+    }
+
+    #[test]
+    fn gradients_are_those_of_finite_differences() {
+        for activation in ACTIVATIONS {
+            check_gradients(&[(7, 5)], &[(4, 5), (1, 4)], |backend, values| {
+                let weight = backend.trainable(values[0].clone(), 4, 5, WeightType::F32);
+                Layer(Linear { weight, bias: Some(backend.upload(&values[1], 4)) }, activation)
+            });
+        }
+        check_gradients(&[(3, 5)], &[(4, 5)], |backend, values| {
+            let weight = backend.trainable(values[0].clone(), 4, 5, WeightType::F32);
+            Layer(Linear { weight, bias: None }, Activation::Gelu)
+        });
     }
 }
