@@ -28,7 +28,7 @@ mod weight;
 pub use backend::Backend;
 pub use cpu::Cpu;
 pub use gradients::{GradientRef, Gradients, ParameterMut};
-pub use pass::Pass;
+pub use pass::{Memory, Pass};
 pub use reference::Reference;
 pub use sentir_kernels::activation::Activation;
 pub use sentir_kernels::gemm::WeightType;

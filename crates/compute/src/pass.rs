@@ -4,6 +4,10 @@
 use crate::tape::Tape;
 use crate::{Backend, Tensor};
 
+/// Buffers that outlive a pass: fresh memory would be cleared by the system page by page.
+#[derive(Debug, Default)]
+pub struct Memory(Vec<Tensor>);
+
 /// A walk through a network. The functions of [`crate::ops`] take it first.
 ///
 /// A pass belongs to one thread; the backend under it is shared.
@@ -26,12 +30,29 @@ impl<'a> Pass<'a> {
         self.backend
     }
 
+    /// Takes over the buffers of a pass that is done, for a pass of the same backend.
+    pub fn with_memory(mut self, memory: Memory) -> Self {
+        self.spare = memory.0;
+        self
+    }
+
+    /// The buffers, for the next pass.
+    pub fn into_memory(self) -> Memory {
+        Memory(self.spare)
+    }
+
     /// A buffer for `[rows, width]` numbers, whose content is whatever was there.
     pub fn tensor(&mut self, rows: usize, width: usize) -> Tensor {
         // The smallest that fits; else a new one. The list is as short as the number of live tensors in a layer.
         let wanted = rows * width;
         let fitting = self.spare.iter().enumerate().filter(|(_, spare)| spare.capacity() >= wanted);
-        match fitting.min_by_key(|(_, spare)| spare.capacity()).map(|(at, _)| at) {
+        let smallest = fitting.min_by_key(|(_, spare)| spare.capacity()).map(|(at, _)| at);
+        // In training, what is remembered decides how much memory there is: the largest grows rather than lie idle.
+        let largest = || {
+            let spare = self.spare.iter().enumerate().filter(|_| self.tape.is_some());
+            spare.max_by_key(|(_, spare)| spare.capacity()).map(|(at, _)| at)
+        };
+        match smallest.or_else(largest) {
             Some(at) => {
                 let mut tensor = self.spare.swap_remove(at);
                 tensor.reshape(rows, width);

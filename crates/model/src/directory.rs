@@ -10,25 +10,30 @@ use crate::{Error, Result};
 /// Files of weights, for whatever tool.
 const WEIGHTS: [&str; 7] = ["safetensors", "bin", "onnx", "h5", "msgpack", "ot", "pt"];
 
-/// A model directory with a transformer.
+/// A model directory.
 pub(crate) struct Original<'a> {
     pub path: &'a Path,
-    /// The folder of the transformer, in it or itself.
+    /// The folder of the first module, the transformer or the static table: in it or itself.
     pub transformer: PathBuf,
     /// The folders of all modules.
     folders: Vec<PathBuf>,
 }
 
 impl<'a> Original<'a> {
+    /// [`Original::of`], which refuses a static model.
+    pub(crate) fn with_transformer(path: &'a Path) -> Result<Self> {
+        match modules::read(path)? {
+            Some(listed) if listed[0].kind == Kind::StaticEmbedding => Err(Error::invalid(
+                path,
+                "a static model has no transformer; this is for models that have one",
+            )),
+            _ => Self::of(path),
+        }
+    }
+
     /// Looks at the list of modules; a directory without one is a transformer.
     pub(crate) fn of(path: &'a Path) -> Result<Self> {
         let listed = modules::read(path)?;
-        if listed.as_ref().is_some_and(|listed| listed[0].kind == Kind::StaticEmbedding) {
-            return Err(Error::invalid(
-                path,
-                "a static model has no transformer; this is for models that have one",
-            ));
-        }
         let folders: Vec<PathBuf> = listed.iter().flatten().map(|module| module.folder.clone()).collect();
         let transformer = folders.first().cloned().unwrap_or(path.to_owned());
         Ok(Self { path, transformer, folders })
@@ -63,7 +68,8 @@ impl<'a> Original<'a> {
         Ok(result)
     }
 
-    fn copy(&self, target: &Path, left_out: &[&str]) -> Result<()> {
+    /// Copies everything but the weights of the first module and the files called `left_out` into an existing directory.
+    pub(crate) fn copy(&self, target: &Path, left_out: &[&str]) -> Result<()> {
         let mut all = vec![self.path.to_owned()];
         all.extend(self.folders.iter().filter(|folder| *folder != self.path && folder.is_dir()).cloned());
         for from in all {

@@ -48,18 +48,18 @@ pub struct Encoded<Vectors = Rows> {
 }
 
 /// Tokens that go through the network as one sentence: a text, or a chunk of one.
-struct Item {
-    text: usize,
-    ids: Vec<u32>,
+pub(crate) struct Item {
+    pub(crate) text: usize,
+    pub(crate) ids: Vec<u32>,
 }
 
 /// The texts as tokens.
-struct Tokenized {
+pub(crate) struct Tokenized {
     /// In the order of the texts.
-    items: Vec<Item>,
+    pub(crate) items: Vec<Item>,
     /// How many tokens of each item are the prompt's and not to be pooled.
-    skip: usize,
-    truncation: TruncationReport,
+    pub(crate) skip: usize,
+    pub(crate) truncation: TruncationReport,
 }
 
 /// How many vectors go through the modules after pooling at once.
@@ -204,7 +204,7 @@ impl SentenceTransformer {
     }
 
     /// Tokens of all texts, cut as the options say.
-    fn tokenize<Text: AsRef<str> + Sync>(
+    pub(crate) fn tokenize<Text: AsRef<str> + Sync>(
         &self,
         texts: &[Text],
         task: Task,
@@ -277,12 +277,12 @@ impl SentenceTransformer {
     }
 
     /// Calls `each(pass, batch, items)` for every batch, `items` being the numbers of its sentences.
-    fn run(
-        &self,
+    fn run<'a>(
+        &'a self,
         tokenized: &Tokenized,
         options: &EncodeOptions<'_>,
         texts: usize,
-        mut each: impl FnMut(&mut Pass<'_>, &PackedBatch, &[usize]),
+        mut each: impl FnMut(&mut Pass<'a>, &PackedBatch, &[usize]),
     ) -> Result<()> {
         let items = &tokenized.items;
         let lengths: Vec<usize> = items.iter().map(|item| item.ids.len()).collect();
@@ -307,7 +307,7 @@ impl SentenceTransformer {
     }
 
     /// A batch to the vectors before the modules, `[sentences, reader width]`.
-    fn pool(&self, pass: &mut Pass<'_>, batch: &PackedBatch) -> Tensor {
+    pub(crate) fn pool<'a>(&'a self, pass: &mut Pass<'a>, batch: &PackedBatch) -> Tensor {
         match &self.reader {
             Reader::Transformer(transformer, pooling) => {
                 let hidden = transformer.encoder.forward(pass, batch);

@@ -4,13 +4,14 @@
 
 use rayon::prelude::*;
 use sentir_compute::ops::{self, Linear, Lookup, Norm};
-use sentir_compute::{Activation, Backend, Pass, Table, Tensor, WeightType};
+use sentir_compute::{Activation, Backend, ParameterMut, Pass, Table, Tensor, WeightType};
 
 use crate::batch::PackedBatch;
 use crate::families::Names;
 use crate::shape::EncoderShape;
 use crate::weights::Weights;
-use crate::{Error, Result, parameters};
+use crate::parameters::{self, Purpose, Trainable};
+use crate::{Error, Result};
 
 /// An encoder with its weights on one backend.
 #[derive(Debug)]
@@ -21,6 +22,12 @@ pub(crate) struct Encoder {
     token_types: Table,
     norm: Norm,
     layers: Vec<Layer>,
+    /// What its tensors are called in the file that it came from.
+    prefix: &'static str,
+    names: &'static Names,
+    norm_suffixes: [&'static str; 2],
+    /// Whether training computes each layer twice rather than remember what is inside.
+    pub gradient_checkpointing: bool,
 }
 
 #[derive(Debug)]
@@ -39,9 +46,10 @@ impl Encoder {
     /// weights, else f32). Others that are there (a pooler, a head) are left alone.
     pub(crate) fn load(
         weights: &Weights,
-        names: &Names,
+        names: &'static Names,
         shape: EncoderShape,
         kind: Option<WeightType>,
+        trainable: Trainable,
         backend: &dyn Backend,
     ) -> Result<Self> {
         let kind = match (weights.packed(), kind) {
@@ -52,17 +60,18 @@ impl Encoder {
             }
             (packed, wanted) => packed.or(wanted).unwrap_or_default(),
         };
+        let purpose = Purpose::of(kind, trainable, weights)?;
         let width = shape.width;
         let prefix = names.prefix(weights);
         let full = |name: &str| format!("{prefix}{name}");
         let table =
-            |name: &str, rows| parameters::table(weights, &format!("{prefix}{name}.weight"), rows, width);
+            |name: &str, rows| parameters::table(weights, &format!("{prefix}{name}.weight"), rows, width, trainable);
         let norm = |name: &str| parameters::norm(weights, &full(name), width, shape.epsilon, backend);
 
         let layer = |i: usize| -> Result<Layer> {
             let of_layer = |name: &str| full(&format!("{}.{i}.{name}", names.layer));
             let linear = |name: &str, outputs, inputs| {
-                parameters::linear(weights, &[of_layer(name)], outputs, inputs, true, kind, backend)
+                parameters::linear(weights, &[of_layer(name)], outputs, inputs, true, purpose, backend)
             };
             let norm = |name: &str| parameters::norm(weights, &of_layer(name), width, shape.epsilon, backend);
             let query_key_value = [names.query, names.key, names.value].map(of_layer);
@@ -73,7 +82,7 @@ impl Encoder {
                     width,
                     width,
                     true,
-                    kind,
+                    purpose,
                     backend,
                 )?,
                 attention_output: linear(names.attention_output, width, width)?,
@@ -97,12 +106,16 @@ impl Encoder {
                 .collect::<Vec<_>>()
                 .into_iter()
                 .collect::<Result<_>>()?,
+            prefix,
+            names,
+            norm_suffixes: parameters::norm_suffixes(weights, &full(names.embeddings_norm)),
+            gradient_checkpointing: false,
             shape,
         })
     }
 
     /// The hidden states of the last layer, `[tokens, width]`. Every id of the batch must be in the table.
-    pub(crate) fn forward(&self, pass: &mut Pass<'_>, batch: &PackedBatch) -> Tensor {
+    pub(crate) fn forward<'a>(&'a self, pass: &mut Pass<'a>, batch: &PackedBatch) -> Tensor {
         let types = vec![0; batch.ids.len()];
         let lookups = [
             Lookup { table: &self.words, ids: &batch.ids },
@@ -110,27 +123,96 @@ impl Encoder {
             Lookup { table: &self.positions, ids: &batch.positions },
         ];
         let embedded = ops::embed(pass, &lookups);
-        let mut hidden = ops::layer_norm(pass, embedded, None, &self.norm);
+        let embedded = ops::layer_norm(pass, embedded, None, &self.norm);
+        let mut hidden = ops::dropout(pass, embedded, self.shape.hidden_dropout);
         for layer in &self.layers {
-            hidden = self.layer(pass, layer, hidden, &batch.offsets);
+            hidden = if self.gradient_checkpointing {
+                let offsets = batch.offsets.clone();
+                pass.checkpoint(hidden, move |pass, hidden| self.layer(pass, layer, hidden, &offsets))
+            } else {
+                self.layer(pass, layer, hidden, &batch.offsets)
+            };
         }
         hidden
     }
 
-    fn layer(&self, pass: &mut Pass<'_>, layer: &Layer, hidden: Tensor, offsets: &[usize]) -> Tensor {
+    fn layer<'a>(
+        &'a self,
+        pass: &mut Pass<'a>,
+        layer: &'a Layer,
+        hidden: Tensor,
+        offsets: &[usize],
+    ) -> Tensor {
+        let EncoderShape { hidden_dropout, attention_dropout, attention, activation, .. } = self.shape;
         let qkv = ops::linear(pass, &hidden, &layer.query_key_value, Activation::Identity);
-        let context = ops::attention(pass, &qkv, offsets, self.shape.attention);
+        let context = ops::attention(pass, &qkv, offsets, attention, attention_dropout);
         pass.free(qkv);
         let branch = ops::linear(pass, &context, &layer.attention_output, Activation::Identity);
         pass.free(context);
+        let branch = ops::dropout(pass, branch, hidden_dropout);
         let attended = ops::layer_norm(pass, branch, Some(&hidden), &layer.attention_norm);
         pass.free(hidden);
 
-        let inner = ops::linear(pass, &attended, &layer.up, self.shape.activation);
+        let inner = ops::linear(pass, &attended, &layer.up, activation);
         let branch = ops::linear(pass, &inner, &layer.down, Activation::Identity);
         pass.free(inner);
+        let branch = ops::dropout(pass, branch, hidden_dropout);
         let out = ops::layer_norm(pass, branch, Some(&attended), &layer.output_norm);
         pass.free(attended);
         out
     }
+
+    /// All parameters, with the layer that they are in and the names of their tensors: several if they are stacked.
+    pub(crate) fn parameters_mut(&mut self) -> Vec<LayerParameter<'_>> {
+        let Self { prefix, names, norm_suffixes, .. } = *self;
+        let mut all = Vec::new();
+        for (name, table) in [
+            (names.words, &mut self.words),
+            (names.positions, &mut self.positions),
+            (names.token_types, &mut self.token_types),
+        ] {
+            all.push((None, vec![format!("{prefix}{name}.weight")], ParameterMut::Table(table)));
+        }
+        let embeddings = format!("{prefix}{}", names.embeddings_norm);
+        all.extend(of_norm(None, &embeddings, norm_suffixes, &mut self.norm));
+        for (i, layer) in self.layers.iter_mut().enumerate() {
+            let own = |name: &str| format!("{prefix}{}.{i}.{name}", names.layer);
+            let query_key_value = [names.query, names.key, names.value].map(own);
+            all.extend(of_linear(i, &query_key_value, &mut layer.query_key_value));
+            all.extend(of_linear(i, &[own(names.attention_output)], &mut layer.attention_output));
+            all.extend(of_norm(Some(i), &own(names.attention_norm), norm_suffixes, &mut layer.attention_norm));
+            all.extend(of_linear(i, &[own(names.up)], &mut layer.up));
+            all.extend(of_linear(i, &[own(names.down)], &mut layer.down));
+            all.extend(of_norm(Some(i), &own(names.output_norm), norm_suffixes, &mut layer.output_norm));
+        }
+        all
+    }
+}
+
+/// A parameter, the layer that it is in, and the names of its tensors.
+pub(crate) type LayerParameter<'a> = (Option<usize>, Vec<String>, ParameterMut<'a>);
+
+fn of_norm<'a>(
+    layer: Option<usize>,
+    name: &str,
+    suffixes: [&str; 2],
+    norm: &'a mut Norm,
+) -> [LayerParameter<'a>; 2] {
+    let names = suffixes.map(|suffix| vec![format!("{name}.{suffix}")]);
+    let [scale, shift] = names;
+    [
+        (layer, scale, ParameterMut::Vector(&mut norm.scale)),
+        (layer, shift, ParameterMut::Vector(&mut norm.shift)),
+    ]
+}
+
+fn of_linear<'a>(
+    layer: usize,
+    names: &[String],
+    linear: &'a mut Linear,
+) -> impl Iterator<Item = LayerParameter<'a>> {
+    let tensors = |suffix: &str| names.iter().map(|name| format!("{name}.{suffix}")).collect::<Vec<_>>();
+    let (weights, biases) = (tensors("weight"), tensors("bias"));
+    let bias = linear.bias.as_mut().map(|bias| (Some(layer), biases, ParameterMut::Vector(bias)));
+    std::iter::once((Some(layer), weights, ParameterMut::Weight(&mut linear.weight))).chain(bias)
 }

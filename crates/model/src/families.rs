@@ -26,6 +26,7 @@ pub(crate) struct Family {
 
 /// The names of an encoder's tensors, each without the prefix of the model and the suffix `.weight` or `.bias`;
 /// those of a layer also without `layer` and the number of the layer.
+#[derive(Debug)]
 pub(crate) struct Names {
     /// In front of everything in checkpoints with a head: `bert.`, `roberta.`.
     pub prefixes: &'static [&'static str],
@@ -73,6 +74,8 @@ pub(crate) struct TransformerConfig {
     pub max_position_embeddings: Option<usize>,
     type_vocab_size: Option<usize>,
     pad_token_id: Option<u32>,
+    hidden_dropout_prob: Option<f64>,
+    attention_probs_dropout_prob: Option<f64>,
     position_embedding_type: Option<String>,
     #[serde(default)]
     is_decoder: bool,
@@ -124,6 +127,10 @@ impl TransformerConfig {
         if !(epsilon.is_finite() && epsilon >= 0.0) {
             return Err(Error::invalid(path, format!("\"layer_norm_eps\" is {epsilon}")));
         }
+        let probability = |name: &str, value: Option<f64>| match value.unwrap_or(0.1) {
+            p if (0.0..1.0).contains(&p) => Ok(p as f32),
+            p => Err(Error::invalid(path, format!("\"{name}\" is {p}; a probability below 1 is expected"))),
+        };
         let shape = EncoderShape {
             vocabulary: size("vocab_size", self.vocab_size, 30522)?,
             width,
@@ -135,6 +142,8 @@ impl TransformerConfig {
             positions: size("max_position_embeddings", self.max_position_embeddings, 512)?,
             counting: (family.counting)(self.pad_token_id.unwrap_or(1)),
             token_types: size("type_vocab_size", self.type_vocab_size, 2)?,
+            hidden_dropout: probability("hidden_dropout_prob", self.hidden_dropout_prob)?,
+            attention_dropout: probability("attention_probs_dropout_prob", self.attention_probs_dropout_prob)?,
         };
         if shape.usable_positions() == 0 {
             let message = format!("{} positions leave none for a token", shape.positions);

@@ -23,10 +23,12 @@ mod packed;
 mod parameters;
 mod prompts;
 mod prune;
+mod save;
 mod sentence_transformer;
 mod settings;
 mod shape;
 pub mod tokens;
+mod training;
 mod truncation;
 pub mod weights;
 
@@ -35,9 +37,11 @@ pub use error::{Error, Result};
 pub use inspect::{Description, ModuleDescription, WeightsDescription};
 #[doc(hidden)]
 pub use modules::module_folders;
+pub use parameters::Trainable;
 pub use packed::{MatrixError, QuantizeOptions, quantize_model};
 pub use prompts::{Prompts, Task};
 pub use prune::{PruneOptions, Pruned, prune_model};
 pub use sentence_transformer::{LoadOptions, SentenceTransformer};
 pub use sentir_compute::{Isa, WeightType, check_isa, isa};
+pub use training::{Parameter, TokenizedTexts};
 pub use truncation::{Truncation, TruncationReport};

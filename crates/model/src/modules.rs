@@ -12,14 +12,15 @@ mod transformer;
 use std::path::{Component, Path, PathBuf};
 
 use sentir_compute::ops::{self, Norm};
-use sentir_compute::{Backend, Pass, Tensor};
+use sentir_compute::{Backend, ParameterMut, Pass, Tensor};
 use serde::Deserialize;
 
 pub(crate) use dense::Dense;
-pub(crate) use pooling::Pooling;
+pub(crate) use pooling::{MODES, Pooling};
 pub(crate) use static_embedding::StaticEmbedding;
 pub(crate) use transformer::Transformer;
 
+use crate::parameters::Trainable;
 use crate::{Error, Result, json};
 
 /// The kinds of modules that sentir computes; the last part of the dotted class path.
@@ -179,9 +180,14 @@ pub(crate) enum RowModule {
 
 impl RowModule {
     /// Loads one; `width` is that of the vectors it gets.
-    pub(crate) fn load(module: &Module, width: usize, backend: &dyn Backend) -> Result<Self> {
+    pub(crate) fn load(
+        module: &Module,
+        width: usize,
+        trainable: Trainable,
+        backend: &dyn Backend,
+    ) -> Result<Self> {
         match module.kind {
-            Kind::Dense => Dense::load(&module.folder, width, backend).map(Box::new).map(Self::Dense),
+            Kind::Dense => Dense::load(&module.folder, width, trainable, backend).map(Box::new).map(Self::Dense),
             Kind::LayerNorm => layer_norm::load(&module.folder, width, backend).map(Self::LayerNorm),
             Kind::Normalize => {
                 expect_sentence_embedding(&module.folder.join("config.json")).map(|()| Self::Normalize)
@@ -216,8 +222,20 @@ impl RowModule {
         }
     }
 
+    /// All parameters, with the names of their tensors.
+    pub(crate) fn parameters_mut(&mut self) -> Vec<(String, ParameterMut<'_>)> {
+        match self {
+            Self::Dense(dense) => dense.parameters_mut(),
+            Self::LayerNorm(Norm { scale, shift, .. }) => vec![
+                ("norm.weight".to_owned(), ParameterMut::Vector(scale)),
+                ("norm.bias".to_owned(), ParameterMut::Vector(shift)),
+            ],
+            Self::Normalize => Vec::new(),
+        }
+    }
+
     /// `x` is `[texts, width]`.
-    pub(crate) fn forward(&self, pass: &mut Pass<'_>, x: Tensor) -> Tensor {
+    pub(crate) fn forward<'a>(&'a self, pass: &mut Pass<'a>, x: Tensor) -> Tensor {
         match self {
             Self::Dense(dense) => dense.forward(pass, x),
             Self::LayerNorm(norm) => ops::layer_norm(pass, x, None, norm),

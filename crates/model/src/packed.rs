@@ -110,7 +110,7 @@ pub fn quantize_model(
     kind: WeightType,
     options: QuantizeOptions<'_>,
 ) -> Result<Vec<MatrixError>> {
-    let original = Original::of(source)?;
+    let original = Original::with_transformer(source)?;
     let folder = original.transformer.as_path();
     if self::kind(folder)?.is_some() {
         return Err(Error::invalid(folder, "its weights are packed already; quantize the original model"));

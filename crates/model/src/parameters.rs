@@ -8,10 +8,57 @@ use sentir_compute::{Backend, Table, TableType, WeightType};
 use crate::weights::{Dtype, Weights};
 use crate::{Error, Result, packed};
 
-/// The tensor `name` as an embedding table that stays where it is, `[rows, width]`.
-pub(crate) fn table(weights: &Weights, name: &str, rows: usize, width: usize) -> Result<Table> {
+/// What of a model can be trained once it is loaded. What can stays in memory in full precision.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Trainable {
+    /// Nothing: weights are packed for encoding.
+    #[default]
+    Nothing,
+    /// All but the embedding tables, which stay in the mapped file.
+    Layers,
+    /// All.
+    Everything,
+}
+
+/// What the matrix of a linear layer is loaded for, and the type of products with it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Purpose {
+    Encode(WeightType),
+    Train(WeightType),
+}
+
+impl Purpose {
+    /// Refuses to train what has no gradient.
+    pub(crate) fn of(kind: WeightType, trainable: Trainable, weights: &Weights) -> Result<Self> {
+        if trainable == Trainable::Nothing {
+            return Ok(Self::Encode(kind));
+        }
+        if let Some(packed) = weights.packed() {
+            let message = format!("its weights are packed in {packed}, which has no gradient; train the original model");
+            return Err(Error::invalid(weights.path(), message));
+        }
+        if kind == WeightType::Int8 {
+            return Err(Error::Argument("int8 has no gradient; train in f32 or bf16".to_owned()));
+        }
+        Ok(Self::Train(kind))
+    }
+}
+
+/// The tensor `name` as an embedding table, `[rows, width]`; it stays where it is unless it is to be trained.
+pub(crate) fn table(
+    weights: &Weights,
+    name: &str,
+    rows: usize,
+    width: usize,
+    trainable: Trainable,
+) -> Result<Table> {
     let view = weights.get(name)?;
     view.expect_shape(&[rows, width])?;
+    if trainable == Trainable::Everything {
+        let values = view.to_f32()?;
+        view.release();
+        return Table::trainable(values, width).ok_or_else(|| empty(weights, name));
+    }
     let kind = match view.dtype {
         Dtype::F32 => TableType::F32,
         Dtype::F16 => TableType::F16,
@@ -41,14 +88,17 @@ pub(crate) fn linear(
     outputs: usize,
     inputs: usize,
     bias: bool,
-    kind: WeightType,
+    purpose: Purpose,
     backend: &dyn Backend,
 ) -> Result<Linear> {
     let all = names.len() * outputs;
-    let weight = if weights.packed().is_some() {
-        backend.packed(packed::matrix(weights, &names[0], all, inputs, kind)?)
-    } else {
-        backend.prepare(&stacked(weights, names, "weight", &[outputs, inputs])?, all, inputs, kind)
+    let matrix = || stacked(weights, names, "weight", &[outputs, inputs]);
+    let weight = match purpose {
+        Purpose::Encode(kind) if weights.packed().is_some() => {
+            backend.packed(packed::matrix(weights, &names[0], all, inputs, kind)?)
+        }
+        Purpose::Encode(kind) => backend.prepare(&matrix()?, all, inputs, kind),
+        Purpose::Train(kind) => backend.trainable(matrix()?, all, inputs, kind),
     };
     let bias = if bias { Some(stacked(weights, names, "bias", &[outputs])?) } else { None };
     Ok(Linear { weight, bias: bias.map(|bias| backend.upload(&bias, all)) })
@@ -82,12 +132,17 @@ pub(crate) fn norm(
     epsilon: f64,
     backend: &dyn Backend,
 ) -> Result<Norm> {
-    let get = |new: &str, old: &str| -> Result<_> {
-        let (new, old) = (format!("{name}.{new}"), format!("{name}.{old}"));
-        let found = if !weights.contains(&new) && weights.contains(&old) { old } else { new };
-        let view = weights.get(&found)?;
+    let get = |suffix: &str| -> Result<_> {
+        let view = weights.get(&format!("{name}.{suffix}"))?;
         view.expect_shape(&[width])?;
         Ok(backend.upload(&view.to_f32()?, width))
     };
-    Ok(Norm { scale: get("weight", "gamma")?, shift: get("bias", "beta")?, epsilon })
+    let [scale, shift] = norm_suffixes(weights, name);
+    Ok(Norm { scale: get(scale)?, shift: get(shift)?, epsilon })
+}
+
+/// What scale and shift of the layer normalization `name` are called.
+pub(crate) fn norm_suffixes(weights: &Weights, name: &str) -> [&'static str; 2] {
+    let has = |suffix: &str| weights.contains(&format!("{name}.{suffix}"));
+    if !has("weight") && has("gamma") { ["gamma", "beta"] } else { ["weight", "bias"] }
 }

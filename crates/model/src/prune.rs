@@ -67,7 +67,7 @@ pub fn prune_model(
         return Err(Error::Argument("there are no texts to keep tokens of".to_owned()));
     }
     let scripts = options.keep_scripts.iter().map(|name| script(name)).collect::<Result<Vec<_>>>()?;
-    let original = Original::of(source)?;
+    let original = Original::with_transformer(source)?;
     let folder = original.transformer.as_path();
     let config_path = folder.join("config.json");
     let config: TransformerConfig = json::read(&config_path)?;

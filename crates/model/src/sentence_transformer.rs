@@ -10,6 +10,7 @@ use sentir_vectors::similarity::{self, Similarity};
 
 use crate::download::{self, DownloadOptions};
 use crate::modules::{self, Kind, Module, Pooling, RowModule, StaticEmbedding, Transformer};
+use crate::parameters::Trainable;
 use crate::prompts::Prompts;
 use crate::settings::{self, Settings};
 use crate::tokens::Tokenizer;
@@ -75,6 +76,9 @@ pub struct LoadOptions<'a> {
     /// narrower type than f32 is faster and smaller, and changes the vectors a little. Default: that of packed weights
     /// ([`crate::quantize_model`]), else f32.
     pub dtype: Option<WeightType>,
+    /// What can be trained. Then matrices are not packed but stay in f32, and `dtype` (f32 or bf16) is the type in which
+    /// products with them, and gradients, are computed.
+    pub trainable: Trainable,
     /// The device; the CPU if `None`.
     pub backend: Option<Arc<dyn Backend>>,
 }
@@ -133,7 +137,7 @@ impl SentenceTransformer {
         let mut modules = Vec::new();
         let of_reader = if matches!(reader, Reader::Static(_)) { 1 } else { 2 };
         for module in listed.iter().skip(of_reader) {
-            let module = RowModule::load(module, dimension, &*backend)?;
+            let module = RowModule::load(module, dimension, options.trainable, &*backend)?;
             dimension = module.width(dimension);
             modules.push(module);
         }
@@ -208,7 +212,7 @@ fn load_reader(
             let message = "max_seq_length: a static model reads all tokens of a text; it cannot be limited";
             return Err(Error::Argument(message.to_owned()));
         }
-        return Ok(Reader::Static(Box::new(StaticEmbedding::load(&listed[0].folder)?)));
+        return Ok(Reader::Static(Box::new(StaticEmbedding::load(&listed[0].folder, options.trainable)?)));
     }
     let transformer = Transformer::load(&listed[0].folder, true, options, backend, notices)?;
     let pooling = Pooling::load(&listed[1].folder, transformer.encoder.shape.width)?;

@@ -26,6 +26,11 @@ pub(crate) struct EncoderShape {
     pub counting: Counting,
     /// Number of rows of the token-type table.
     pub token_types: usize,
+    /// With what probability training drops a number of a hidden state: after the embeddings, and of each branch before it is
+    /// added.
+    pub hidden_dropout: f32,
+    /// With what probability training drops a probability of attention.
+    pub attention_dropout: f32,
 }
 
 /// How the tokens of a sentence get their rows of the position table.
@@ -110,6 +115,8 @@ mod tests {
             positions: 512,
             counting: Counting::FromZero,
             token_types: 2,
+            hidden_dropout: 0.1,
+            attention_dropout: 0.1,
         };
         assert_eq!(shape.parameters(), 22_713_216 - 384 * 385);
         assert_eq!(shape.usable_positions(), 512);

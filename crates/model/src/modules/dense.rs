@@ -4,11 +4,12 @@
 use std::path::Path;
 
 use sentir_compute::ops::{self, Linear};
-use sentir_compute::{Activation, Backend, Pass, Tensor, WeightType};
+use sentir_compute::{Activation, Backend, ParameterMut, Pass, Tensor, WeightType};
 use serde::Deserialize;
 
 use crate::weights::Weights;
-use crate::{Error, Result, json, parameters};
+use crate::parameters::{self, Purpose, Trainable};
+use crate::{Error, Result, json};
 
 /// A dense layer on sentence vectors.
 #[derive(Debug)]
@@ -36,7 +37,12 @@ struct Config {
 
 impl Dense {
     /// Loads from the module's folder; `width` is that of the vectors it gets.
-    pub(crate) fn load(folder: &Path, width: usize, backend: &dyn Backend) -> Result<Self> {
+    pub(crate) fn load(
+        folder: &Path,
+        width: usize,
+        trainable: Trainable,
+        backend: &dyn Backend,
+    ) -> Result<Self> {
         let path = folder.join("config.json");
         let config: Config = json::read(&path)?;
         super::expect_sentence_embedding(&path)?;
@@ -58,8 +64,9 @@ impl Dense {
             })?,
         };
         let weights = Weights::open(folder)?;
+        let purpose = Purpose::of(WeightType::F32, trainable, &weights)?;
         let linear = |name: &str, bias| {
-            parameters::linear(&weights, &[name.to_owned()], outputs, inputs, bias, WeightType::F32, backend)
+            parameters::linear(&weights, &[name.to_owned()], outputs, inputs, bias, purpose, backend)
         };
         Ok(Self {
             linear: linear("linear", config.bias.unwrap_or(true))?,
@@ -100,8 +107,22 @@ impl Dense {
         )
     }
 
+    /// All parameters, with the names of their tensors.
+    pub(crate) fn parameters_mut(&mut self) -> Vec<(String, ParameterMut<'_>)> {
+        let mut all = Vec::new();
+        let projection = match &mut self.residual {
+            Residual::Projected(projection) => Some(("residual", projection)),
+            Residual::None | Residual::Identity => None,
+        };
+        for (name, Linear { weight, bias }) in std::iter::once(("linear", &mut self.linear)).chain(projection) {
+            all.push((format!("{name}.weight"), ParameterMut::Weight(weight)));
+            all.extend(bias.as_mut().map(|bias| (format!("{name}.bias"), ParameterMut::Vector(bias))));
+        }
+        all
+    }
+
     /// `x` is `[texts, inputs]`; the result is `[texts, outputs]`.
-    pub(crate) fn forward(&self, pass: &mut Pass<'_>, x: Tensor) -> Tensor {
+    pub(crate) fn forward<'a>(&'a self, pass: &mut Pass<'a>, x: Tensor) -> Tensor {
         let mut out = ops::linear(pass, &x, &self.linear, self.activation);
         match &self.residual {
             Residual::None => {}

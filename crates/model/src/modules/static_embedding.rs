@@ -13,18 +13,21 @@ use sentir_compute::{Pass, Table, Tensor};
 use crate::batch::PackedBatch;
 use crate::tokens::Tokenizer;
 use crate::weights::{Dtype, View, Weights};
-use crate::{Error, Result, parameters};
+use crate::parameters::{self, Trainable};
+use crate::{Error, Result};
 
 /// The table and its tokenizer.
 #[derive(Debug)]
 pub(crate) struct StaticEmbedding {
     pub tokenizer: Tokenizer,
     pub table: Table,
+    /// What the table is called in its file.
+    pub name: &'static str,
 }
 
 impl StaticEmbedding {
     /// Loads from the module's folder.
-    pub(crate) fn load(folder: &Path) -> Result<Self> {
+    pub(crate) fn load(folder: &Path, trainable: Trainable) -> Result<Self> {
         if !folder.join("tokenizer.json").is_file() {
             return Err(Error::invalid(folder, "there is no tokenizer.json; a StaticEmbedding needs it"));
         }
@@ -38,15 +41,19 @@ impl StaticEmbedding {
         };
         let folded = weights.contains("mapping") || weights.contains("weights");
         let table = if name == "embeddings" && (folded || view.dtype == Dtype::I8) {
+            if trainable != Trainable::Nothing {
+                let message = "its table is folded (rows shared among tokens, or int8), which has no gradient";
+                return Err(Error::tensor(weights.path(), name, message));
+            }
             fold(&weights, view, rows, width)?
         } else {
-            parameters::table(&weights, name, rows, width)?
+            parameters::table(&weights, name, rows, width, trainable)?
         };
-        Ok(Self { tokenizer, table })
+        Ok(Self { tokenizer, table, name })
     }
 
     /// The means, `[texts, width]`.
-    pub(crate) fn forward(&self, pass: &mut Pass<'_>, batch: &PackedBatch) -> Tensor {
+    pub(crate) fn forward<'a>(&'a self, pass: &mut Pass<'a>, batch: &PackedBatch) -> Tensor {
         let rows = ops::embed(pass, &[Lookup { table: &self.table, ids: &batch.ids }]);
         let out = ops::pool(pass, &rows, &batch.offsets, &batch.skip, &[PoolingMode::Mean]);
         pass.free(rows);

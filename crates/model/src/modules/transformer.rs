@@ -22,6 +22,8 @@ pub(crate) struct Transformer {
     pub model_type: String,
     /// Whether its origin is a causal language model, which is pooled by the last token unless something else is said.
     pub causal: bool,
+    /// Whether texts are lower-cased before all else (`do_lower_case`).
+    pub lower_case: bool,
 }
 
 /// sentence_bert_config.json.
@@ -66,7 +68,10 @@ impl Transformer {
         // Tokenizer and weights have nothing to do with each other: a large model waits for one, a small one for both.
         let load_tokenizer = || Tokenizer::load(folder, settings.do_lower_case.unwrap_or(false));
         let load_encoder =
-            || Encoder::load(&Weights::open(folder)?, &family.names, shape, options.dtype, backend);
+            || {
+            let weights = Weights::open(folder)?;
+            Encoder::load(&weights, &family.names, shape, options.dtype, options.trainable, backend)
+        };
         let (tokenizer, encoder) = rayon::join(load_tokenizer, load_encoder);
         let (mut tokenizer, encoder) = (tokenizer?, encoder?);
 
@@ -84,7 +89,8 @@ impl Transformer {
         }
         tokenizer.set_max_length(Some(length))?;
         let causal = config.is_causal_language_model();
-        Ok(Self { tokenizer, encoder, model_type: config.model_type.unwrap_or_default(), causal })
+        let lower_case = settings.do_lower_case.unwrap_or(false);
+        Ok(Self { tokenizer, encoder, model_type: config.model_type.unwrap_or_default(), causal, lower_case })
     }
 }
 
