@@ -3,6 +3,7 @@
 //!
 //! This file only takes tensors apart; how a number is computed stands in `kernels`, what it should be in [`crate::ops`].
 
+use sentir_kernels::dropout::Dropout;
 use sentir_kernels::gemm::{Epilogue, PackedMatrix};
 use sentir_kernels::{attention, distance, elementwise, gemm, norm, pool, threads};
 
@@ -68,7 +69,7 @@ impl Backend for Cpu {
     }
 
     fn attention(&self, qkv: &Tensor, offsets: &[usize], shape: AttentionShape, out: &mut Tensor) {
-        attention::attention(qkv.f32(), offsets, shape, out.f32_mut());
+        attention::attention(qkv.f32(), offsets, shape, Dropout::NONE, out.f32_mut());
     }
 
     fn layer_norm(

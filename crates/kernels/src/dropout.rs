@@ -21,6 +21,9 @@ pub struct Dropout {
 /// Rows that one thread takes at least.
 const NUMBERS_PER_THREAD: usize = 16 * 1024;
 
+/// Rows whose factors are computed side by side.
+pub(crate) const PANEL: usize = 16;
+
 impl Dropout {
     /// No mask at all.
     pub const NONE: Self = Self { probability: 0.0, seed: 0, stream: 0 };
@@ -33,9 +36,7 @@ impl Dropout {
     /// What the numbers of a row are multiplied with: `factors[j]` for column j.
     #[inline(always)]
     pub fn factors(self, row: u32, factors: &mut [f32]) {
-        // A word below this is dropped: p · 2³², which f64 holds exactly.
-        let limit = (f64::from(self.probability) * 4_294_967_296.0) as u32;
-        let kept = 1.0 / (1.0 - self.probability);
+        let (limit, kept) = self.limit_and_factor();
         let key = halves(self.seed);
         let stream = halves(self.stream);
         for (block, factors) in factors.chunks_mut(4).enumerate() {
@@ -44,6 +45,33 @@ impl Dropout {
                 *factor = if word < limit { 0.0 } else { kept };
             }
         }
+    }
+
+    /// [`Dropout::factors`] of the 16 rows from `first` on, transposed: `factors[j * 16 + i]` for column j of row `first + i`.
+    #[inline(always)]
+    pub(crate) fn transposed_factors(self, first: u32, factors: &mut [f32]) {
+        let (limit, kept) = self.limit_and_factor();
+        let key = halves(self.seed);
+        let stream = halves(self.stream);
+        for (block, factors) in factors.chunks_mut(4 * PANEL).enumerate() {
+            let mut columns = [[0.0; PANEL]; 4];
+            // A loop over rows that do the same: the compiler makes vectors of it.
+            for i in 0..PANEL {
+                let counter = [block as u32, first.wrapping_add(i as u32), stream[0], stream[1]];
+                let words = philox(counter, key);
+                for (column, word) in columns.iter_mut().zip(words) {
+                    column[i] = if word < limit { 0.0 } else { kept };
+                }
+            }
+            factors.copy_from_slice(&columns.as_flattened()[..factors.len()]);
+        }
+    }
+
+    /// A word below the limit is dropped; a number that is kept is multiplied by the factor.
+    fn limit_and_factor(self) -> (u32, f32) {
+        // p · 2³², which f64 holds exactly.
+        let limit = (f64::from(self.probability) * 4_294_967_296.0) as u32;
+        (limit, 1.0 / (1.0 - self.probability))
     }
 }
 
@@ -161,6 +189,23 @@ mod tests {
         for (row, x) in x.chunks_exact(77).enumerate() {
             dropout.factors(row as u32, &mut factors);
             assert!(x.iter().zip(factors).all(|(&x, factor)| x == 2.0 * factor));
+        }
+    }
+
+    #[test]
+    fn transposed_factors_are_the_factors_of_each_row() {
+        let dropout = Dropout { probability: 0.4, seed: 1 << 40 | 3, stream: 1 << 50 | 9 };
+        for first in [0, 1234, u32::MAX - 5] {
+            for width in [0, 1, 4, 7, 130] {
+                let mut transposed = vec![f32::NAN; width * PANEL];
+                dropout.transposed_factors(first, &mut transposed);
+                for i in 0..PANEL {
+                    let mut factors = vec![0.0; width];
+                    dropout.factors(first.wrapping_add(i as u32), &mut factors);
+                    let column: Vec<f32> = (0..width).map(|j| transposed[j * PANEL + i]).collect();
+                    assert_eq!(factors, column);
+                }
+            }
         }
     }
 }
