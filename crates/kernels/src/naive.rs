@@ -2,8 +2,11 @@
 //!
 //! Arguments are those of the kernels of the same name; results are rounded to f32 once, at the end.
 
+use std::ops::Range;
+
 use crate::activation::Activation;
 use crate::attention::AttentionShape;
+use crate::dropout::Dropout;
 
 /// `activation(x wᵀ + bias) + residual`: x `[m, k]`, weight `[n, k]`, bias `[n]`, residual and out `[m, n]`.
 pub fn gemm(
@@ -156,26 +159,102 @@ pub fn erf(x: f64) -> f64 {
 }
 
 /// Softmax attention within each sentence; see [`crate::attention::attention`].
-pub fn attention(qkv: &[f32], offsets: &[usize], shape: AttentionShape, out: &mut [f32]) {
+pub fn attention(qkv: &[f32], offsets: &[usize], shape: AttentionShape, dropout: Dropout, out: &mut [f32]) {
+    round(&attention_f64(&widen(qkv), offsets, shape, dropout), out);
+}
+
+/// Its gradient; see [`crate::attention::attention_grad`].
+pub fn attention_grad(
+    qkv: &[f32],
+    offsets: &[usize],
+    shape: AttentionShape,
+    dropout: Dropout,
+    d_out: &[f32],
+    d_qkv: &mut [f32],
+) {
+    round(&attention_grad_f64(&widen(qkv), offsets, shape, dropout, &widen(d_out)), d_qkv);
+}
+
+fn attention_f64(qkv: &[f64], offsets: &[usize], shape: AttentionShape, dropout: Dropout) -> Vec<f64> {
     let (width, dim) = (shape.width(), shape.head_dim);
-    let at = |token: usize, third: usize, column: usize| f64::from(qkv[(token * 3 + third) * width + column]);
-    for sentence in offsets.windows(2).map(|s| s[0]..s[1]) {
-        for head in 0..shape.heads {
-            let columns = head * dim..(head + 1) * dim;
-            for query in sentence.clone() {
-                let dot = |key| columns.clone().map(|c| at(query, 0, c) * at(key, 1, c)).sum::<f64>();
-                let scores: Vec<f64> = sentence.clone().map(|key| dot(key) / (dim as f64).sqrt()).collect();
-                let largest = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-                let powers: Vec<f64> = scores.iter().map(|score| (score - largest).exp()).collect();
-                let sum: f64 = powers.iter().sum();
-                for c in columns.clone() {
-                    let values = sentence.clone().map(|token| at(token, 2, c));
-                    let weighted: f64 = powers.iter().zip(values).map(|(p, v)| p / sum * v).sum();
-                    out[query * width + c] = weighted as f32;
-                }
+    let mut out = vec![0.0; qkv.len() / 3];
+    for_each_query(qkv, offsets, shape, dropout, |head, query, keys, probabilities, factors| {
+        for (key, (p, factor)) in keys.zip(probabilities.iter().zip(factors)) {
+            for c in head * dim..(head + 1) * dim {
+                out[query * width + c] += p * factor * qkv[(3 * key + 2) * width + c];
             }
         }
+    });
+    out
+}
+
+fn attention_grad_f64(
+    qkv: &[f64],
+    offsets: &[usize],
+    shape: AttentionShape,
+    dropout: Dropout,
+    d_out: &[f64],
+) -> Vec<f64> {
+    let (width, dim) = (shape.width(), shape.head_dim);
+    let mut d_qkv = vec![0.0; qkv.len()];
+    for_each_query(qkv, offsets, shape, dropout, |head, query, keys, probabilities, factors| {
+        let columns = head * dim..(head + 1) * dim;
+        let at = |token: usize, third: usize, column: usize| (token * 3 + third) * width + column;
+        let d_probability = |(key, factor): (usize, &f64)| {
+            let terms = columns.clone().map(|c| d_out[query * width + c] * qkv[at(key, 2, c)]);
+            terms.sum::<f64>() * factor
+        };
+        let d_probabilities: Vec<f64> = keys.clone().zip(factors).map(d_probability).collect();
+        let mean: f64 = probabilities.iter().zip(&d_probabilities).map(|(p, d_p)| p * d_p).sum();
+        for (i, key) in keys.enumerate() {
+            let p = probabilities[i];
+            let d_score = p * (d_probabilities[i] - mean) / (dim as f64).sqrt();
+            for c in columns.clone() {
+                d_qkv[at(query, 0, c)] += d_score * qkv[at(key, 1, c)];
+                d_qkv[at(key, 1, c)] += d_score * qkv[at(query, 0, c)];
+                d_qkv[at(key, 2, c)] += p * factors[i] * d_out[query * width + c];
+            }
+        }
+    });
+    d_qkv
+}
+
+/// Calls `visit(head, query, keys, softmax(q Kᵀ / √D), factors of dropout)` for each query of each head; `query` and `keys`
+/// are tokens of the batch.
+fn for_each_query(
+    qkv: &[f64],
+    offsets: &[usize],
+    shape: AttentionShape,
+    dropout: Dropout,
+    mut visit: impl FnMut(usize, usize, Range<usize>, &[f64], &[f64]),
+) {
+    let (width, dim, tokens) = (shape.width(), shape.head_dim, offsets[offsets.len() - 1]);
+    let at = |token: usize, third: usize, column: usize| qkv[(token * 3 + third) * width + column];
+    for sentence in offsets.windows(2).map(|s| s[0]..s[1]) {
+        for (head, query) in
+            (0..shape.heads).flat_map(|head| sentence.clone().map(move |query| (head, query)))
+        {
+            let columns = head * dim..(head + 1) * dim;
+            let dot = |key| columns.clone().map(|c| at(query, 0, c) * at(key, 1, c)).sum::<f64>();
+            let scores: Vec<f64> = sentence.clone().map(|key| dot(key) / (dim as f64).sqrt()).collect();
+            let largest = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+            let powers: Vec<f64> = scores.iter().map(|score| (score - largest).exp()).collect();
+            let sum: f64 = powers.iter().sum();
+            let probabilities: Vec<f64> = powers.iter().map(|power| power / sum).collect();
+            let mut factors = vec![0.0; sentence.len()];
+            dropout.factors((head * tokens + query) as u32, &mut factors);
+            visit(head, query, sentence.clone(), &probabilities, &widen(&factors));
+        }
     }
+}
+
+fn widen(x: &[f32]) -> Vec<f64> {
+    x.iter().map(|&x| x.into()).collect()
+}
+
+fn round(x: &[f64], to: &mut [f32]) {
+    assert_eq!(x.len(), to.len(), "a result of another size");
+    x.iter().zip(to).for_each(|(&x, to)| *to = x as f32);
 }
 
 /// x = (y − mean(y)) / √(var(y) + ε) · scale + shift with y = x + residual, over rows as wide as `scale`.
@@ -237,5 +316,37 @@ pub fn normalize_rows(x: &mut [f32], width: usize) {
     for row in x.chunks_exact_mut(width) {
         let length = sum_pairs(row, row, |a, b| a * b).sqrt().max(1e-12);
         row.iter_mut().for_each(|x| *x = (f64::from(*x) / length) as f32);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// (f(x + h) − f(x − h)) / 2h differs from the derivative by the third one times h² / 6, and by the rounding of f over h:
+    /// about 1e-10 each here.
+    #[test]
+    fn the_gradient_of_attention_is_what_differences_say() {
+        let shape = AttentionShape { heads: 2, head_dim: 3 };
+        let offsets = [0, 1, 1, 6, 8];
+        let wave = |n: usize, phase: f64| (0..n).map(|i| (1.7 * i as f64 + phase).sin()).collect::<Vec<_>>();
+        let (qkv, d_out) = (wave(8 * 3 * 6, 0.3), wave(8 * 6, 1.1));
+        for dropout in [Dropout::NONE, Dropout { probability: 0.3, seed: 5, stream: 2 }] {
+            let loss = |qkv: &[f64]| {
+                let out = attention_f64(qkv, &offsets, shape, dropout);
+                out.iter().zip(&d_out).map(|(out, d_out)| out * d_out).sum::<f64>()
+            };
+            let gradient = attention_grad_f64(&qkv, &offsets, shape, dropout, &d_out);
+            for i in 0..qkv.len() {
+                let step = 1e-5;
+                let moved = |by: f64| {
+                    let mut qkv = qkv.clone();
+                    qkv[i] += by;
+                    loss(&qkv)
+                };
+                let difference = (moved(step) - moved(-step)) / (2.0 * step);
+                assert!((gradient[i] - difference).abs() < 1e-9, "{i}: {} for {difference}", gradient[i]);
+            }
+        }
     }
 }

@@ -213,3 +213,70 @@ unsafe fn one_panel<S: Simd>(simd: S, rows: usize, operands: Operands, sums: &mu
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::testing::{bits, numbers, offsets, pool};
+    use super::*;
+    use crate::naive;
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(40))]
+
+        #[test]
+        fn equals_the_plain_loops_and_itself_alone(
+            lengths in prop::collection::vec(0usize..70, 0..5), heads in 1usize..4, head_dim in 1usize..70,
+            probability in prop::sample::select(&[0.0f32, 0.1, 0.5]), seed: u32,
+        ) {
+            let shape = AttentionShape { heads, head_dim };
+            let dropout = Dropout { probability, seed: seed.into(), stream: 7 };
+            let offsets = offsets(&lengths);
+            let tokens = *offsets.last().unwrap();
+            let qkv = numbers(tokens * 3 * shape.width(), seed);
+            let mut expected = vec![0.0; tokens * shape.width()];
+            naive::attention(&qkv, &offsets, shape, dropout, &mut expected);
+            for &isa in Isa::available() {
+                for threads in [1, 2] {
+                    let mut out = vec![f32::NAN; expected.len()];
+                    pool(threads).install(|| attention_on(isa, &qkv, &offsets, shape, dropout, &mut out));
+                    for (a, e) in out.iter().zip(&expected) {
+                        prop_assert!((a - e).abs() <= 4e-5 / (1.0 - probability), "{a} for {e}");
+                    }
+                    // The mask depends on the place in the batch.
+                    if !dropout.is_none() {
+                        continue;
+                    }
+                    for s in offsets.windows(2) {
+                        let mut alone = vec![0.0; (s[1] - s[0]) * shape.width()];
+                        let own = &qkv[s[0] * 3 * shape.width()..s[1] * 3 * shape.width()];
+                        attention_on(isa, own, &[0, s[1] - s[0]], shape, Dropout::NONE, &mut alone);
+                        prop_assert_eq!(&alone, &out[s[0] * shape.width()..s[1] * shape.width()]);
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_long_sentence_is_shared_by_threads_and_nan_stays_in_its_sentence() {
+        let shape = AttentionShape { heads: 2, head_dim: 32 };
+        let offsets = [0, 1100, 1110];
+        let mut qkv = numbers(1110 * 3 * shape.width(), 7);
+        qkv[1105 * 3 * shape.width() + shape.width()] = f32::NAN;
+        let mut expected = vec![0.0; 1110 * shape.width()];
+        naive::attention(&qkv, &offsets, shape, Dropout::NONE, &mut expected);
+        for &isa in Isa::available() {
+            let outs = [1, 2].map(|threads| {
+                let mut out = vec![0.0; expected.len()];
+                pool(threads).install(|| attention_on(isa, &qkv, &offsets, shape, Dropout::NONE, &mut out));
+                out
+            });
+            assert_eq!(bits(&outs[0]), bits(&outs[1]));
+            for (a, e) in outs[0].iter().zip(&expected) {
+                assert!((a - e).abs() <= 4e-5 || a.is_nan() && e.is_nan(), "{a} for {e}");
+            }
+        }
+    }
+}

@@ -183,16 +183,25 @@ pub(crate) struct Operands {
 /// What `Operands` describes for M rows, N vectors and all steps must be readable.
 #[inline(always)]
 unsafe fn tile<S: Simd, K: Kind, const M: usize, const N: usize>(simd: S, o: Operands, to: &mut Sums) {
-    let mut sums: [[K::Sum<S>; N]; M] = std::array::from_fn(|i| {
-        std::array::from_fn(|v| {
-            // SAFETY: the caller vouches for what lies at `o.zeros` for M rows and at `o.totals` for N vectors.
-            unsafe { K::start(simd, o.zeros.wrapping_add(i), o.totals.wrapping_add(v * S::LANES)) }
-        })
-    });
+    // Arrays are filled by loops: `array::from_fn` is a call where the compiler has inlined enough, and a call in the
+    // innermost loop takes all sums out of the registers and back.
+    // SAFETY: the caller vouches for what lies at `o.zeros` for M rows and at `o.totals` for N vectors.
+    let start = |i: usize, v: usize| unsafe {
+        K::start(simd, o.zeros.wrapping_add(i), o.totals.wrapping_add(v * S::LANES))
+    };
+    let mut sums = [[start(0, 0); N]; M];
+    for i in 0..M {
+        for v in 0..N {
+            sums[i][v] = start(i, v);
+        }
+    }
     for step in 0..o.steps {
         // SAFETY: the caller vouches for the N vectors of this step.
-        let b: [K::Operand<S>; N] =
-            std::array::from_fn(|v| unsafe { K::load(simd, o.b.add(step * o.b_step + v * S::LANES)) });
+        let load = |v: usize| unsafe { K::load(simd, o.b.add(step * o.b_step + v * S::LANES)) };
+        let mut b = [load(0); N];
+        for v in 1..N {
+            b[v] = load(v);
+        }
         for i in 0..M {
             // SAFETY: the caller vouches for row i of this step.
             let a = unsafe { K::splat(simd, o.a.add(i * o.a_row + step * o.a_step)) };
