@@ -36,6 +36,11 @@ impl<'a> Pass<'a> {
         self
     }
 
+    /// The buffers that are free at the moment, for another pass.
+    pub fn take_memory(&mut self) -> Memory {
+        Memory(std::mem::take(&mut self.spare))
+    }
+
     /// The buffers, for the next pass.
     pub fn into_memory(self) -> Memory {
         Memory(self.spare)

@@ -35,6 +35,9 @@ pub enum Error {
     /// The model.
     #[error(transparent)]
     Model(#[from] sentir_model::Error),
+    /// A loss or a gradient that is NaN or infinite: training cannot go on.
+    #[error("{0}")]
+    NotFinite(String),
     /// Stopped by the caller, between two steps.
     #[error("interrupted")]
     Interrupted,

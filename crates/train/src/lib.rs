@@ -7,5 +7,6 @@
 
 pub mod error;
 pub mod losses;
+pub mod step;
 
 pub use error::{Error, Result};

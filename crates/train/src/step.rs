@@ -85,12 +85,6 @@ pub fn gradients_of(
         let scaled: Vec<f32> = rows.iter().map(|x| x * factor).collect();
         backend.upload(&scaled, width)
     };
-    let forward = |pass: &mut Pass<'_>, column: &Column<'_>, part: Range<usize>| -> Rows {
-        let out = forward(setting.model, pass, column, part);
-        let rows = rows(backend.download(&out), out.width());
-        pass.free(out);
-        rows
-    };
     if setting.mini_batch == MiniBatch::Whole {
         // Every column remembers until the loss is known.
         let mut passes = Vec::new();
@@ -99,7 +93,7 @@ pub fn gradients_of(
         for (i, column) in columns.iter().enumerate() {
             let random = randomness(setting.seed, number, i, 0);
             let mut pass = Pass::training(backend, random).with_memory(std::mem::take(memory));
-            let out = self::forward(setting.model, &mut pass, column, 0..column.ids.len());
+            let out = forward(setting.model, &mut pass, column, 0..column.ids.len());
             vectors.push(rows(backend.download(&out), out.width()));
             outputs.push(out);
             // The next one takes what this one does not remember.
@@ -124,9 +118,10 @@ pub fn gradients_of(
         for (j, part) in parts(&column.ids, setting.mini_batch).into_iter().enumerate() {
             let random = randomness(setting.seed, number, i, j);
             let mut pass = Pass::rehearsal(backend, random).with_memory(std::mem::take(memory));
-            let own = forward(&mut pass, column, part);
-            width = own.width();
-            all.extend_from_slice(own.as_slice());
+            let out = forward(setting.model, &mut pass, column, part);
+            width = out.width();
+            all.extend(backend.download(&out));
+            pass.free(out);
             *memory = pass.into_memory();
         }
         vectors.push(rows(all, width));
@@ -136,7 +131,7 @@ pub fn gradients_of(
         for (j, part) in parts(&column.ids, setting.mini_batch).into_iter().enumerate() {
             let random = randomness(setting.seed, number, i, j);
             let mut pass = Pass::training(backend, random).with_memory(std::mem::take(memory));
-            let out = self::forward(setting.model, &mut pass, column, part.clone());
+            let out = forward(setting.model, &mut pass, column, part.clone());
             let own = &d.as_slice()[part.start * d.width()..part.end * d.width()];
             let d = upload(own, d.width());
             pass.backward(&out, d, gradients);
@@ -145,4 +140,59 @@ pub fn gradients_of(
         }
     }
     Ok(Outcome { loss: found.value, tokens })
+}
+
+/// The vectors of some texts of a column.
+fn forward<'a>(
+    model: &'a SentenceTransformer,
+    pass: &mut Pass<'a>,
+    column: &Column<'_>,
+    part: Range<usize>,
+) -> sentir_compute::Tensor {
+    model.forward(pass, column.ids[part].iter().copied(), column.skip)
+}
+
+fn rows(values: Vec<f32>, width: usize) -> Rows {
+    Rows::new(values, width).expect("a tensor is whole rows")
+}
+
+/// Masks of a pass begin at a number of their own: 2¹² masks a mini-batch, 2¹⁶ mini-batches, 2⁴ columns.
+fn randomness(seed: u64, number: u64, column: usize, mini_batch: usize) -> Randomness {
+    Randomness { seed, stream: number << 32 | (column as u64) << 28 | (mini_batch as u64) << 12 }
+}
+
+/// The mini-batches of a column.
+fn parts(ids: &[&[u32]], cut: MiniBatch) -> Vec<Range<usize>> {
+    let (mut parts, mut start, mut tokens) = (Vec::new(), 0, 0);
+    for (at, ids) in ids.iter().enumerate() {
+        let full = match cut {
+            MiniBatch::Whole => false,
+            MiniBatch::Texts(most) => at - start >= most,
+            MiniBatch::Tokens(most) => tokens + ids.len() > most,
+        };
+        if full && at > start {
+            parts.push(start..at);
+            (start, tokens) = (at, 0);
+        }
+        tokens += ids.len();
+    }
+    if start < ids.len() {
+        parts.push(start..ids.len());
+    }
+    parts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mini_batches_cover_the_batch_in_order() {
+        let texts: Vec<Vec<u32>> = [3, 1, 4, 9, 2, 2].map(|length| vec![0; length]).into();
+        let ids: Vec<&[u32]> = texts.iter().map(Vec::as_slice).collect();
+        assert_eq!(parts(&ids, MiniBatch::Whole), [0..6]);
+        assert_eq!(parts(&ids, MiniBatch::Texts(4)), [0..4, 4..6]);
+        assert_eq!(parts(&ids, MiniBatch::Tokens(8)), [0..3, 3..4, 4..6]);
+        assert!(parts(&[], MiniBatch::Texts(2)).is_empty());
+    }
 }
