@@ -7,6 +7,8 @@
 
 pub mod error;
 pub mod losses;
+pub mod optimizer;
 pub mod step;
+pub mod update;
 
 pub use error::{Error, Result};

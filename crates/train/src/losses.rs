@@ -3,12 +3,15 @@
 //! One loss, one file: formula with source, value and gradient beside each other, tests (finite differences; values and
 //! gradients recorded from sentence-transformers 6.2).
 
+mod multiple_negatives_ranking;
+
 use std::fmt::Debug;
 
 use sentir_vectors::Rows;
 use serde_json::{Map, Value};
 
 use crate::Result;
+pub use multiple_negatives_ranking::MultipleNegativesRanking;
 
 /// The vectors of one batch.
 #[derive(Debug, Clone, Copy)]
