@@ -6,6 +6,9 @@
 #![forbid(unsafe_code)]
 
 pub mod error;
+#[cfg(test)]
+mod golden;
 pub mod losses;
+pub mod order;
 
 pub use error::{Error, Result};
