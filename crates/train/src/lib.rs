@@ -5,10 +5,12 @@
 
 #![forbid(unsafe_code)]
 
+pub mod data;
 pub mod error;
 #[cfg(test)]
 mod golden;
 pub mod losses;
 pub mod order;
+pub mod samplers;
 
 pub use error::{Error, Result};
