@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 /// A result of this crate.
-pub type Result<T> = std::result::Result<T, Error>;
+pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Why training could not begin or go on.
 #[derive(Debug, thiserror::Error)]

@@ -5,9 +5,14 @@
 
 #![forbid(unsafe_code)]
 
+pub mod data;
 pub mod error;
+#[cfg(test)]
+mod golden;
 pub mod losses;
 pub mod optimizer;
+pub mod order;
+pub mod samplers;
 pub mod step;
 pub mod update;
 
