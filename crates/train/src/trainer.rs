@@ -1,0 +1,398 @@
+//! The loop of a training: batches in order, a step and an update each, evaluations, checkpoints, the end.
+//!
+//! Not here: what a step computes (`step`), what an update does (`update`), what a checkpoint is made of (`checkpoint`). The
+//! loop prints nothing; it tells an observer.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use sentir_compute::{Gradients, Memory};
+use sentir_model::{SentenceTransformer, TokenizedTexts};
+use sentir_vectors::Rows;
+
+use crate::arguments::{Strategy, TrainingArguments};
+use crate::checkpoint::{self, Checkpoints, LogEntry, State};
+use crate::data::Dataset;
+use crate::evaluate::Evaluator;
+use crate::losses::Loss;
+use crate::optimizer::{Hyper, clip_coefficient, decays};
+use crate::samplers::{Batch, Sampler};
+use crate::schedule::{Schedule, Updates, warmup_updates};
+use crate::step::{Column, MiniBatch, Outcome, Setting, gradients_of};
+use crate::update::{Frozen, Update};
+use crate::{Error, Result};
+
+/// Everything that a training is made of.
+pub struct Training<'a> {
+    /// The model, loaded with [`sentir_model::LoadOptions::trainable`].
+    pub model: SentenceTransformer,
+    /// The data. Each batch is of one of them.
+    pub datasets: Vec<Dataset>,
+    /// The loss.
+    pub loss: &'a dyn Loss,
+    /// The model that guides a loss which asks for one.
+    pub guide: Option<&'a SentenceTransformer>,
+    /// What is measured during training.
+    pub evaluator: Option<&'a dyn Evaluator>,
+    /// The arguments.
+    pub arguments: &'a TrainingArguments,
+    /// What stays as it is.
+    pub frozen: Frozen,
+    /// Stops the training after so many evaluations without a better one.
+    pub early_stopping_patience: Option<usize>,
+    /// The directory of the result, with checkpoints inside. Without one, nothing is written.
+    pub output_dir: Option<&'a Path>,
+    /// Goes on from the last checkpoint in the directory, if there is one.
+    pub resume: bool,
+    /// Ends the training after the current step, with a checkpoint, once it is true.
+    pub interrupt: &'a AtomicBool,
+}
+
+/// What the observer of a training is told.
+#[derive(Debug)]
+pub enum Event<'a> {
+    /// Something that people should know.
+    Notice(String),
+    /// The first step is about to begin.
+    Begin {
+        /// Updates of the whole training, and how many are done already.
+        updates: usize,
+        /// Those of an earlier run.
+        done: usize,
+        /// Numbers that are trained.
+        parameters: usize,
+    },
+    /// An update was made.
+    Update(&'a LogEntry),
+    /// The model was measured.
+    Evaluated {
+        /// Updates so far.
+        step: usize,
+        /// Names and values.
+        metrics: &'a [(String, f64)],
+    },
+    /// A checkpoint was written.
+    Saved(&'a Path),
+}
+
+/// A training that came to its end.
+#[derive(Debug)]
+pub struct Trained {
+    /// The model as it is now: the best, if that was asked for, else the last.
+    pub model: SentenceTransformer,
+    /// Everything that was logged.
+    pub state: State,
+    /// Updates that the whole training has.
+    pub updates: Updates,
+}
+
+/// A data set, ready to be put into batches.
+struct Prepared {
+    columns: Vec<TokenizedTexts>,
+    guides: Option<Vec<Rows>>,
+}
+
+impl Training<'_> {
+    /// Trains. `observer` hears of everything while it happens.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] if parts do not fit together, before the first step; [`Error::NotFinite`] with the step and where
+    /// it came up; [`Error::Interrupted`] after a checkpoint was written.
+    pub fn run(mut self, observer: &mut dyn FnMut(Event<'_>)) -> Result<Trained> {
+        let arguments = self.arguments;
+        let sampler = self.sampler()?;
+        let accumulation = arguments.gradient_accumulation_steps;
+        let max_steps = usize::try_from(arguments.max_steps).ok().filter(|&steps| steps > 0);
+        let batches = sampler.batches_per_epoch();
+        let updates = Updates::new(batches, accumulation, arguments.num_train_epochs, max_steps);
+        let schedule = Schedule {
+            kind: arguments.lr_scheduler_type,
+            learning_rate: arguments.learning_rate,
+            warmup: warmup_updates(arguments.warmup(), updates.total),
+            total: updates.total,
+        };
+        self.model.set_gradient_checkpointing(arguments.gradient_checkpointing);
+        let prepared = self.prepare()?;
+        let mut update = Update::new(&mut self.model, self.frozen, decays)?;
+        let mut state = State::new(&self.datasets, arguments);
+        let mut checkpoints = match self.output_dir {
+            Some(directory) => Some(Checkpoints::open(directory, arguments.save_total_limit)?),
+            None => None,
+        };
+        if let Some(checkpoints) = checkpoints.as_ref().filter(|_| self.resume) {
+            match checkpoints.last()? {
+                Some(path) => {
+                    state = checkpoint::restore(&path, &mut self.model, &mut update, &state)?;
+                    observer(Event::Notice(format!("going on from {}", path.display())));
+                }
+                None => observer(Event::Notice("there is no checkpoint yet: beginning anew".to_owned())),
+            }
+        }
+        if let Some(checkpoints) = &checkpoints {
+            checkpoints.begin_log(&state)?;
+        }
+        let parameters = update.count();
+        observer(Event::Begin { updates: updates.total, done: state.global_step, parameters });
+
+        let mut gradients = Gradients::new();
+        let mut memory = Memory::default();
+        if arguments.eval_on_start && state.global_step == 0 {
+            self.evaluate(&mut state, observer)?;
+        }
+        'training: for epoch in state.global_step / updates.per_epoch.. {
+            if state.global_step >= updates.total || state.stopped_early {
+                break;
+            }
+            let order = sampler.epoch(epoch);
+            let done = state.global_step - epoch * updates.per_epoch;
+            for (at, group) in order.chunks(accumulation).enumerate().skip(done) {
+                let started = Instant::now();
+                gradients.clear();
+                let mut found = Outcome { loss: 0.0, tokens: 0 };
+                for (i, batch) in group.iter().enumerate() {
+                    let number = (epoch * batches + at * accumulation + i) as u64;
+                    let factor = 1.0 / group.len() as f32;
+                    let one = self.step(&prepared, batch, number, factor, &mut gradients, &mut memory);
+                    let one = one.map_err(|error| self.explain(error, &state, &prepared, batch))?;
+                    found.loss += one.loss / group.len() as f64;
+                    found.tokens += one.tokens;
+                }
+                let norm =
+                    update.gradient_norm(&gradients).map_err(|error| at_step(error, state.global_step + 1))?;
+                let learning_rate = schedule.rate(state.global_step);
+                let hyper = Hyper {
+                    learning_rate,
+                    beta1: arguments.adam_beta1,
+                    beta2: arguments.adam_beta2,
+                    epsilon: arguments.adam_epsilon,
+                    weight_decay: arguments.weight_decay,
+                    update: state.global_step as u64 + 1,
+                    scale: clip_coefficient(norm, arguments.max_grad_norm),
+                };
+                update.apply(&mut self.model, &gradients, &hyper);
+                state.global_step += 1;
+                state.epoch = epoch as f64 + (at + 1) as f64 / order.len().div_ceil(accumulation) as f64;
+                let seconds = started.elapsed().as_secs_f64();
+                state.log.push(LogEntry {
+                    step: state.global_step,
+                    epoch: state.epoch,
+                    loss: Some(found.loss),
+                    learning_rate: Some(learning_rate),
+                    grad_norm: Some(norm),
+                    tokens: found.tokens,
+                    seconds,
+                    metrics: Vec::new(),
+                });
+                let entry = &state.log[state.log.len() - 1];
+                if let Some(checkpoints) = &mut checkpoints {
+                    checkpoints.log(entry)?;
+                }
+                observer(Event::Update(entry));
+
+                let last_of_epoch = (at + 1) * accumulation >= order.len();
+                let over = state.global_step >= updates.total;
+                let due = |strategy: Strategy, every: f64| match strategy {
+                    Strategy::No => false,
+                    Strategy::Epoch => last_of_epoch,
+                    Strategy::Steps => state.global_step.is_multiple_of(interval(every, updates.total)),
+                };
+                let (eval, save) = (
+                    due(arguments.eval_strategy, arguments.eval_interval()),
+                    due(arguments.save_strategy, arguments.save_steps),
+                );
+                if eval {
+                    let entry = self.evaluate(&mut state, observer)?;
+                    if let (Some(checkpoints), Some(entry)) = (&mut checkpoints, entry) {
+                        checkpoints.log(&entry)?;
+                    }
+                }
+                let interrupted = self.interrupt.load(Ordering::Relaxed) && !over;
+                if let Some(checkpoints) = checkpoints.as_mut().filter(|_| save || interrupted) {
+                    let path = checkpoints.save(&mut self.model, &update, &mut state)?;
+                    observer(Event::Saved(&path));
+                }
+                if interrupted {
+                    return Err(Error::Interrupted);
+                }
+                if over || state.stopped_early {
+                    break 'training;
+                }
+            }
+        }
+        if let (Some(checkpoints), true) = (&checkpoints, arguments.load_best_model_at_end) {
+            match &state.best_checkpoint {
+                Some(name) => checkpoint::load_weights(&checkpoints.path_of(name), &mut self.model)?,
+                None => observer(Event::Notice(
+                    "no checkpoint was saved with an evaluation: the model is the last, not the best".to_owned(),
+                )),
+            }
+        }
+        if let Some(checkpoints) = &checkpoints {
+            checkpoints.finish(&mut self.model)?;
+        }
+        Ok(Trained { model: self.model, state, updates })
+    }
+
+    /// The order of the batches.
+    fn sampler(&self) -> Result<Sampler> {
+        let datasets: Vec<&Dataset> = self.datasets.iter().collect();
+        let [first, ..] = datasets.as_slice() else {
+            return Err(Error::Argument("there is no data to train on".to_owned()));
+        };
+        for dataset in &datasets {
+            self.loss.check(dataset.columns.len(), dataset.labels.is_some())?;
+        }
+        if self.loss.needs_guide() && self.guide.is_none() {
+            let message = format!("{} needs a guide model; give one with --guide", self.loss.name());
+            return Err(Error::Argument(message));
+        }
+        if self.arguments.load_best_model_at_end && self.evaluator.is_none() {
+            let message = "load_best_model_at_end needs an evaluation that says which model is the best";
+            return Err(Error::Argument(message.to_owned()));
+        }
+        let _ = first;
+        Sampler::new(&datasets, self.arguments.sampler_settings(datasets.len()))
+    }
+
+    /// All texts as tokens.
+    fn prepare(&self) -> Result<Vec<Prepared>> {
+        let mut all = Vec::new();
+        for dataset in &self.datasets {
+            let mut columns = Vec::new();
+            let mut guides = Vec::new();
+            for column in &dataset.columns {
+                let prompt = self.arguments.prompt_for(&dataset.name, &column.name);
+                let tokens = self.model.tokenize_texts(&column.texts, prompt).map_err(|error| in_column(error, dataset, &column.name))?;
+                columns.push(tokens);
+                if let Some(guide) = self.guide.filter(|_| self.loss.needs_guide()) {
+                    let options = sentir_model::EncodeOptions {
+                        prompt: Some(prompt),
+                        interrupt: Some(self.interrupt),
+                        ..Default::default()
+                    };
+                    guides.push(guide.encode(&column.texts, &options)?.embeddings);
+                }
+            }
+            all.push(Prepared { columns, guides: self.loss.needs_guide().then_some(guides) });
+        }
+        Ok(all)
+    }
+
+    fn step(
+        &self,
+        prepared: &[Prepared],
+        batch: &Batch,
+        number: u64,
+        factor: f32,
+        gradients: &mut Gradients,
+        memory: &mut Memory,
+    ) -> Result<Outcome> {
+        let own = &prepared[batch.dataset];
+        let column = |texts: &'_ TokenizedTexts| -> (Vec<usize>, usize) {
+            (batch.rows.iter().map(|&row| row as usize).collect(), texts.skip)
+        };
+        let columns: Vec<Column<'_>> = own
+            .columns
+            .iter()
+            .map(|texts| {
+                let (rows, skip) = column(texts);
+                Column { ids: rows.into_iter().map(|row| texts.ids[row].as_slice()).collect(), skip }
+            })
+            .collect();
+        let labels = match &self.datasets[batch.dataset].labels {
+            Some(labels) => Some(labels.rows(&batch.rows)?),
+            None => None,
+        };
+        let pick = |rows: &Rows| {
+            let values = batch.rows.iter().flat_map(|&row| rows.row(row as usize).iter().copied());
+            Rows::new(values.collect(), rows.width())
+        };
+        let guide = match &own.guides {
+            Some(guides) => Some(guides.iter().map(pick).collect::<Result<Vec<_>, _>>()?),
+            None => None,
+        };
+        let setting = Setting {
+            model: &self.model,
+            loss: self.loss,
+            mini_batch: self.loss.mini_batch(),
+            seed: self.arguments.seed,
+        };
+        gradients_of(setting, &columns, labels.as_ref(), guide.as_deref(), number, factor, gradients, memory)
+    }
+
+    /// Where a number that is not finite came from.
+    fn explain(&self, error: Error, state: &State, prepared: &[Prepared], batch: &Batch) -> Error {
+        let Error::NotFinite(message) = error else { return error };
+        let ids = prepared[batch.dataset].columns.iter().flat_map(|texts| {
+            batch.rows.iter().map(|&row| texts.ids[row as usize].as_slice())
+        });
+        let place = self.model.first_not_finite(ids).map_or(String::new(), |place| format!(", first in {place}"));
+        at_step(Error::NotFinite(message + &place), state.global_step + 1)
+    }
+
+    /// Measures the model and keeps the score.
+    fn evaluate(&self, state: &mut State, observer: &mut dyn FnMut(Event<'_>)) -> Result<Option<LogEntry>> {
+        let Some(evaluator) = self.evaluator else { return Ok(None) };
+        let metrics = evaluator.evaluate(&self.model, self.interrupt)?;
+        observer(Event::Evaluated { step: state.global_step, metrics: &metrics });
+        let name = match &self.arguments.metric_for_best_model {
+            Some(name) => name.strip_prefix("eval_").unwrap_or(name).to_owned(),
+            None => evaluator.primary_metric(),
+        };
+        let Some((_, value)) = metrics.iter().find(|(own, _)| *own == name) else {
+            let known: Vec<&str> = metrics.iter().map(|(name, _)| name.as_str()).collect();
+            let message = format!("metric_for_best_model \"{name}\" is not measured; there are {}", known.join(", "));
+            return Err(Error::Argument(message));
+        };
+        let greater = self.arguments.greater_is_better.unwrap_or(!name.ends_with("loss"));
+        let better = state.best_metric.is_none_or(|best| if greater { *value > best } else { *value < best });
+        if better {
+            state.best_metric = Some(*value);
+            state.best_step = Some(state.global_step);
+            state.evaluations_without_better = 0;
+        } else {
+            state.evaluations_without_better += 1;
+        }
+        let patience = self.early_stopping_patience;
+        state.stopped_early = patience.is_some_and(|patience| state.evaluations_without_better >= patience);
+        let entry = LogEntry {
+            step: state.global_step,
+            epoch: state.epoch,
+            loss: None,
+            learning_rate: None,
+            grad_norm: None,
+            tokens: 0,
+            seconds: 0.0,
+            metrics,
+        };
+        state.log.push(entry.clone());
+        Ok(Some(entry))
+    }
+}
+
+/// A number of steps, or a part of all of them if it is below 1.
+fn interval(every: f64, total: usize) -> usize {
+    let steps = if every < 1.0 { (every * total as f64).ceil() } else { every };
+    (steps as usize).max(1)
+}
+
+fn at_step(error: Error, step: usize) -> Error {
+    match error {
+        Error::NotFinite(message) => Error::NotFinite(format!(
+            "step {step}: {message}; lower the learning rate, clip gradients (max_grad_norm), or look for damaged weights"
+        )),
+        other => other,
+    }
+}
+
+fn in_column(error: sentir_model::Error, dataset: &Dataset, column: &str) -> Error {
+    match error {
+        sentir_model::Error::Text { index, message } => Error::Argument(format!(
+            "{}, row {}, column \"{column}\": {message}",
+            dataset.name,
+            index + 1
+        )),
+        other => other.into(),
+    }
+}
