@@ -10,7 +10,9 @@ pub mod error;
 #[cfg(test)]
 mod golden;
 pub mod losses;
+pub mod optimizer;
 pub mod order;
 pub mod samplers;
+pub mod schedule;
 
 pub use error::{Error, Result};
