@@ -116,6 +116,11 @@ impl Encoder {
 
     /// The hidden states of the last layer, `[tokens, width]`. Every id of the batch must be in the table.
     pub(crate) fn forward<'a>(&'a self, pass: &mut Pass<'a>, batch: &PackedBatch) -> Tensor {
+        self.forward_through(pass, batch, self.layers.len())
+    }
+
+    /// The hidden states after so many layers.
+    fn forward_through<'a>(&'a self, pass: &mut Pass<'a>, batch: &PackedBatch, layers: usize) -> Tensor {
         let types = vec![0; batch.ids.len()];
         let lookups = [
             Lookup { table: &self.words, ids: &batch.ids },
@@ -125,7 +130,7 @@ impl Encoder {
         let embedded = ops::embed(pass, &lookups);
         let embedded = ops::layer_norm(pass, embedded, None, &self.norm);
         let mut hidden = ops::dropout(pass, embedded, self.shape.hidden_dropout);
-        for layer in &self.layers {
+        for layer in &self.layers[..layers] {
             hidden = if self.gradient_checkpointing {
                 let offsets = batch.offsets.clone();
                 pass.checkpoint(hidden, move |pass, hidden| self.layer(pass, layer, hidden, &offsets))
@@ -134,6 +139,22 @@ impl Encoder {
             };
         }
         hidden
+    }
+
+    /// Where the first number that is not finite comes up: `embeddings`, or the layer.
+    pub(crate) fn first_not_finite<'a>(&'a self, pass: &mut Pass<'a>, batch: &PackedBatch) -> Option<String> {
+        for layers in 0..=self.layers.len() {
+            let hidden = self.forward_through(pass, batch, layers);
+            let finite = pass.backend().download(&hidden).iter().all(|x| x.is_finite());
+            pass.free(hidden);
+            if !finite {
+                return Some(match layers {
+                    0 => "embeddings".to_owned(),
+                    layers => format!("{}.{}", self.names.layer, layers - 1),
+                });
+            }
+        }
+        None
     }
 
     fn layer<'a>(

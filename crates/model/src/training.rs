@@ -134,4 +134,12 @@ impl SentenceTransformer {
         let pooled = self.pool(pass, &PackedBatch::new(sentences, counting, skip));
         self.modules.iter().fold(pooled, |x, module| module.forward(pass, x))
     }
+
+    /// Where in the encoder the first number that is not finite comes up for these sentences; `None` if all are finite.
+    pub fn first_not_finite<'ids>(&self, sentences: impl Iterator<Item = &'ids [u32]>) -> Option<String> {
+        let Reader::Transformer(transformer, _) = &self.reader else { return None };
+        let encoder = &transformer.encoder;
+        let batch = PackedBatch::new(sentences, encoder.shape.counting, 0);
+        encoder.first_not_finite(&mut Pass::inference(&*self.backend), &batch)
+    }
 }

@@ -13,6 +13,7 @@ pub mod losses;
 pub mod optimizer;
 pub mod order;
 pub mod samplers;
+pub mod schedule;
 pub mod step;
 pub mod update;
 

@@ -11,6 +11,7 @@ use sentir_vectors::Rows;
 use serde_json::{Map, Value};
 
 use crate::Result;
+use crate::step::MiniBatch;
 pub use multiple_negatives_ranking::MultipleNegativesRanking;
 
 /// The vectors of one batch.
@@ -50,6 +51,11 @@ pub trait Loss: Debug + Send + Sync {
     /// Whether [`Batch::guide`] must be there.
     fn needs_guide(&self) -> bool {
         false
+    }
+
+    /// How a batch is cut for the network: cached losses say so.
+    fn mini_batch(&self) -> MiniBatch {
+        MiniBatch::Whole
     }
 
     /// The value and the gradients.

@@ -3,7 +3,7 @@
 //! Not here: what a step computes (`step`), what an update does (`update`), what a checkpoint is made of (`checkpoint`). The
 //! loop prints nothing; it tells an observer.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
@@ -16,10 +16,10 @@ use crate::checkpoint::{self, Checkpoints, LogEntry, State};
 use crate::data::Dataset;
 use crate::evaluate::Evaluator;
 use crate::losses::Loss;
-use crate::optimizer::{Hyper, clip_coefficient, decays};
+use crate::optimizer::{Decay, Hyper, clip_coefficient};
 use crate::samplers::{Batch, Sampler};
 use crate::schedule::{Schedule, Updates, warmup_updates};
-use crate::step::{Column, MiniBatch, Outcome, Setting, gradients_of};
+use crate::step::{Column, Outcome, Setting, gradients_of};
 use crate::update::{Frozen, Update};
 use crate::{Error, Result};
 
@@ -114,7 +114,7 @@ impl Training<'_> {
         };
         self.model.set_gradient_checkpointing(arguments.gradient_checkpointing);
         let prepared = self.prepare()?;
-        let mut update = Update::new(&mut self.model, self.frozen, decays)?;
+        let mut update = Update::new(&mut self.model, self.frozen, Decay::Trainer)?;
         let mut state = State::new(&self.datasets, arguments);
         let mut checkpoints = match self.output_dir {
             Some(directory) => Some(Checkpoints::open(directory, arguments.save_total_limit)?),
@@ -237,9 +237,9 @@ impl Training<'_> {
     /// The order of the batches.
     fn sampler(&self) -> Result<Sampler> {
         let datasets: Vec<&Dataset> = self.datasets.iter().collect();
-        let [first, ..] = datasets.as_slice() else {
+        if datasets.is_empty() {
             return Err(Error::Argument("there is no data to train on".to_owned()));
-        };
+        }
         for dataset in &datasets {
             self.loss.check(dataset.columns.len(), dataset.labels.is_some())?;
         }
@@ -251,7 +251,6 @@ impl Training<'_> {
             let message = "load_best_model_at_end needs an evaluation that says which model is the best";
             return Err(Error::Argument(message.to_owned()));
         }
-        let _ = first;
         Sampler::new(&datasets, self.arguments.sampler_settings(datasets.len()))
     }
 
@@ -289,15 +288,12 @@ impl Training<'_> {
         memory: &mut Memory,
     ) -> Result<Outcome> {
         let own = &prepared[batch.dataset];
-        let column = |texts: &'_ TokenizedTexts| -> (Vec<usize>, usize) {
-            (batch.rows.iter().map(|&row| row as usize).collect(), texts.skip)
-        };
         let columns: Vec<Column<'_>> = own
             .columns
             .iter()
-            .map(|texts| {
-                let (rows, skip) = column(texts);
-                Column { ids: rows.into_iter().map(|row| texts.ids[row].as_slice()).collect(), skip }
+            .map(|texts| Column {
+                ids: batch.rows.iter().map(|&row| texts.ids[row as usize].as_slice()).collect(),
+                skip: texts.skip,
             })
             .collect();
         let labels = match &self.datasets[batch.dataset].labels {

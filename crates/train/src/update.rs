@@ -9,7 +9,7 @@ use rayon::prelude::*;
 use sentir_compute::{GradientRef, Gradients, ParameterMut};
 use sentir_model::{Parameter, SentenceTransformer};
 
-use crate::optimizer::{AdamW, adamw_step};
+use crate::optimizer::{Decay, Hyper, adamw_step, global_norm};
 use crate::{Error, Result};
 
 /// Which parameters stay as they are.
@@ -31,7 +31,7 @@ pub struct Trained {
     /// Whether weight decay applies.
     pub decays: bool,
     /// Numbers per row.
-    width: usize,
+    pub(crate) width: usize,
     /// Mean of gradients.
     pub m: Vec<f32>,
     /// Mean of squared gradients.
@@ -44,23 +44,17 @@ pub struct Trained {
 #[derive(Debug)]
 pub struct Update {
     trained: Vec<Trained>,
-    /// Updates so far.
-    pub steps: u64,
 }
 
-/// Numbers that one thread updates at least.
-const CHUNK: usize = 1 << 14;
-
 impl Update {
-    /// Asks for gradients by all parameters of `model` but the frozen ones. `decays` says by the name of a tensor whether weight
-    /// decay applies to it.
+    /// Asks for gradients by all parameters of `model` but the frozen ones. `decay` says which of them weight decay applies to.
     ///
     /// # Errors
     /// If there is nothing left to train, or a parameter has no gradient.
     pub fn new(
         model: &mut SentenceTransformer,
         frozen: Frozen,
-        decays: impl Fn(&str) -> bool,
+        decay: Decay,
     ) -> Result<Self> {
         let mut trained = Vec::new();
         // The reader's parameters outside of its layers come first: tables, then the normalization after them.
@@ -81,12 +75,12 @@ impl Update {
             let [rows, width] = values.shape();
             let touched = matches!(values, ParameterMut::Table(_)).then(|| vec![false; rows]);
             let (m, v) = (vec![0.0; rows * width], vec![0.0; rows * width]);
-            trained.push(Trained { folder, decays: decays(&name), names, width, m, v, touched });
+            trained.push(Trained { folder, decays: decay.applies(&name), names, width, m, v, touched });
         }
         if trained.is_empty() {
             return Err(Error::Argument("every parameter is frozen; there is nothing to train".into()));
         }
-        Ok(Self { trained, steps: 0 })
+        Ok(Self { trained })
     }
 
     /// The parameters, in the order of their numbers in [`Gradients`].
@@ -107,49 +101,25 @@ impl Update {
         let mut total = 0.0;
         for (id, own) in self.trained.iter().enumerate() {
             let Some(gradient) = gradients.get(id) else { continue };
-            let squares = |chunk: &[f32]| chunk.iter().map(|&x| f64::from(x) * f64::from(x)).sum::<f64>();
-            let parts: Vec<f64> = gradient.values().par_chunks(CHUNK).map(squares).collect();
-            let sum: f64 = parts.iter().sum();
-            if !sum.is_finite() {
+            let norm = global_norm([gradient.values()]);
+            if !norm.is_finite() {
                 return Err(Error::NotFinite(format!("the gradient by {} is not finite", own.names.join(", "))));
             }
-            total += sum;
+            total += norm * norm;
         }
         Ok(total.sqrt())
     }
 
-    /// Updates every parameter with its gradient times `factor` (that of clipping). Parameters without a gradient are left
-    /// alone, as PyTorch does with those whose `grad` is `None`.
-    pub fn apply(
-        &mut self,
-        model: &mut SentenceTransformer,
-        gradients: &Gradients,
-        factor: f32,
-        learning_rate: f64,
-        weight_decay: f64,
-        optimizer: &AdamW,
-    ) {
-        self.steps += 1;
-        let steps = self.steps;
+    /// Updates every parameter by its gradient. Parameters without a gradient are left alone, as PyTorch does with those
+    /// whose `grad` is `None`.
+    pub fn apply(&mut self, model: &mut SentenceTransformer, gradients: &Gradients, hyper: &Hyper) {
         let mut parameters = model.parameters_mut();
         parameters.retain(|parameter| parameter.values.trained().is_some());
         for (id, (own, parameter)) in self.trained.iter_mut().zip(&mut parameters).enumerate() {
             let Some(gradient) = gradients.get(id) else { continue };
-            let hyper = AdamW {
-                learning_rate,
-                weight_decay: if own.decays { weight_decay } else { 0.0 },
-                ..*optimizer
-            };
-            let update = |p: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32]| {
-                let g: Vec<f32> = g.iter().map(|g| g * factor).collect();
-                adamw_step(p, &g, m, v, &hyper, steps);
-            };
+            let hyper = Hyper { weight_decay: if own.decays { hyper.weight_decay } else { 0.0 }, ..*hyper };
             parameter.values.update(|p| match &gradient {
-                GradientRef::Dense(g) => {
-                    let state = own.m.par_chunks_mut(CHUNK).zip(own.v.par_chunks_mut(CHUNK));
-                    let numbers = p.par_chunks_mut(CHUNK).zip(g.par_chunks(CHUNK));
-                    numbers.zip(state).for_each(|((p, g), (m, v))| update(p, g, m, v));
-                }
+                GradientRef::Dense(g) => adamw_step(p, g, &mut own.m, &mut own.v, hyper),
                 GradientRef::Rows(rows, g) => {
                     let width = own.width;
                     let touched = own.touched.as_mut().expect("only a table has rows");
@@ -159,13 +129,13 @@ impl Update {
                         touched[row as usize] = true;
                     }
                     let zeros = vec![0.0; width];
-                    let decay = 1.0 - (hyper.learning_rate * hyper.weight_decay) as f32;
+                    let keep = (1.0 - hyper.learning_rate * hyper.weight_decay) as f32;
                     let rows = p.par_chunks_mut(width).zip(place).zip(touched.par_iter());
                     let state = own.m.par_chunks_mut(width).zip(own.v.par_chunks_mut(width));
-                    rows.zip(state).for_each(|(((p, place), &touched), (m, v))| match place {
-                        Some(at) => update(p, &g[at * width..][..width], m, v),
-                        None if touched => update(p, &zeros, m, v),
-                        None if hyper.weight_decay > 0.0 => p.iter_mut().for_each(|p| *p *= decay),
+                    rows.zip(state).with_min_len(64).for_each(|(((p, place), &touched), (m, v))| match place {
+                        Some(at) => adamw_step(p, &g[at * width..][..width], m, v, hyper),
+                        None if touched => adamw_step(p, &zeros, m, v, hyper),
+                        None if hyper.weight_decay > 0.0 => p.iter_mut().for_each(|p| *p *= keep),
                         None => {}
                     });
                 }
@@ -173,36 +143,34 @@ impl Update {
         }
     }
 
-    /// Takes moments back that were saved. `m` and `v` are found by the names of the first tensor of each parameter.
+    /// The rows of a table that have moments; `None` of other parameters.
+    pub(crate) fn touched(&self, id: usize) -> Option<Vec<u32>> {
+        let touched = self.trained[id].touched.as_ref()?;
+        Some((0..).zip(touched).filter(|(_, touched)| **touched).map(|(row, _)| row).collect())
+    }
+
+    /// Takes the moments of a parameter back, those of `rows` if they are given.
     ///
     /// # Errors
-    /// If one is missing or has another size.
-    pub fn restore(&mut self, steps: u64, mut find: impl FnMut(&str) -> Result<Vec<f32>>) -> Result<()> {
-        self.steps = steps;
-        for own in &mut self.trained {
-            for (what, place) in [("m", &mut own.m), ("v", &mut own.v)] {
-                let name = state_name(&own.folder, &own.names[0], what);
-                let found = find(&name)?;
-                if found.len() != place.len() {
-                    let message = format!("{name} has {} numbers; {} are expected", found.len(), place.len());
-                    return Err(Error::Argument(message));
-                }
-                place.copy_from_slice(&found);
-            }
-            if let Some(touched) = &mut own.touched {
-                let rows = own.m.chunks_exact(own.width).zip(own.v.chunks_exact(own.width));
-                for (touched, (m, v)) in touched.iter_mut().zip(rows) {
-                    // A row whose moments are all 0 is updated alike whether it counts as touched or not.
-                    *touched = m.iter().chain(v).any(|&x| x != 0.0);
-                }
-            }
+    /// A message, if they do not fit.
+    pub(crate) fn restore(&mut self, id: usize, rows: Option<&[u32]>, m: &[f32], v: &[f32]) -> Result<(), String> {
+        let own = &mut self.trained[id];
+        let expected = rows.map_or(own.m.len(), |rows| rows.len() * own.width);
+        if m.len() != expected || v.len() != expected {
+            return Err(format!("{} and {} moments where {expected} are expected", m.len(), v.len()));
+        }
+        let Some(rows) = rows else {
+            own.m.copy_from_slice(m);
+            own.v.copy_from_slice(v);
+            return Ok(());
+        };
+        let touched = own.touched.as_mut().ok_or("rows of what is not a table")?;
+        for ((&row, m), v) in rows.iter().zip(m.chunks_exact(own.width)).zip(v.chunks_exact(own.width)) {
+            let row = row as usize;
+            *touched.get_mut(row).ok_or_else(|| format!("row {row} of a table of fewer"))? = true;
+            own.m[row * own.width..][..own.width].copy_from_slice(m);
+            own.v[row * own.width..][..own.width].copy_from_slice(v);
         }
         Ok(())
     }
-}
-
-/// What the moments of a parameter are called in a checkpoint.
-pub fn state_name(folder: &std::path::Path, tensor: &str, what: &str) -> String {
-    let folder = folder.to_string_lossy().replace('\\', "/");
-    if folder.is_empty() { format!("{tensor}.{what}") } else { format!("{folder}/{tensor}.{what}") }
 }

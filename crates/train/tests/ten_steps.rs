@@ -9,7 +9,7 @@ use sentir_compute::{Backend, Cpu, GradientRef, Gradients, Memory, Reference};
 use sentir_model::weights::Weights;
 use sentir_model::{LoadOptions, SentenceTransformer, TokenizedTexts, Trainable};
 use sentir_train::losses::Loss;
-use sentir_train::optimizer::AdamW;
+use sentir_train::optimizer::{Decay, Hyper, clip_coefficient};
 use sentir_train::step::{Column, MiniBatch, Setting, gradients_of};
 use sentir_train::update::{Frozen, Update};
 use serde_json::Value;
@@ -62,14 +62,11 @@ fn check(name: &str, backend: Arc<dyn Backend>, mini_batch: MiniBatch, checkpoin
         let texts: Vec<&str> = pairs.iter().map(|row| row[column].as_str()).collect();
         model.tokenize_texts(&texts, "").unwrap()
     });
-    let decays = |name: &str| !name.contains("LayerNorm") && !name.contains("bias");
-    let mut update = Update::new(&mut model, Frozen::default(), decays).unwrap();
+    let mut update = Update::new(&mut model, Frozen::default(), Decay::Trainer).unwrap();
     let before: Vec<Vec<f32>> =
         model.parameters_mut().iter().map(|p| p.values.trained().unwrap().into_owned()).collect();
     let loss = sentir_train::losses::MultipleNegativesRanking::default();
     let (mut gradients, mut memory) = (Gradients::new(), Memory::default());
-    let optimizer =
-        AdamW { learning_rate: 0.0, beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay: 0.0 };
     let size = number("batch_size") as usize;
     for step in 0..10 {
         gradients.clear();
@@ -89,9 +86,16 @@ fn check(name: &str, backend: Arc<dyn Backend>, mini_batch: MiniBatch, checkpoin
         let norm = update.gradient_norm(&gradients).unwrap();
         let wanted = expected["gradient_norms"][step].as_f64().unwrap();
         assert!((norm - wanted).abs() <= 1e-4 * wanted, "{what}: norm {step} is {norm}, PyTorch: {wanted}");
-        let factor = (number("max_grad_norm") / (norm + 1e-6)).min(1.0) as f32;
-        let learning_rate = number("learning_rate") * (10 - step) as f64 / 10.0;
-        update.apply(&mut model, &gradients, factor, learning_rate, number("weight_decay"), &optimizer);
+        let hyper = Hyper {
+            learning_rate: number("learning_rate") * (10 - step) as f64 / 10.0,
+            beta1: 0.9,
+            beta2: 0.999,
+            epsilon: 1e-8,
+            weight_decay: number("weight_decay"),
+            update: step as u64 + 1,
+            scale: clip_coefficient(norm, number("max_grad_norm")),
+        };
+        update.apply(&mut model, &gradients, &hyper);
         if step == 0 {
             for (parameter, before) in model.parameters_mut().iter().zip(&before) {
                 let after = parameter.values.trained().unwrap();

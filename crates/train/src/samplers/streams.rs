@@ -38,7 +38,7 @@ impl Stream for Permuted {
         let batch = &drawn[self.at..self.rows.min(self.at + self.size)];
         if batch.len() < self.size && self.draws_at_end {
             self.draws_at_end = false;
-            randperm(self.rows, generator);
+            let _ = randperm(self.rows, generator);
         }
         self.at += batch.len();
         (!batch.is_empty() && (batch.len() == self.size || !self.drop_last)).then(|| batch.to_vec())
