@@ -331,10 +331,11 @@ fn save_moments(update: &Update, path: &Path) -> Result<()> {
             all.push((moment(own, what), Dtype::F32, vec![values.len() / 4], values));
         }
     }
-    let view = |(name, dtype, shape, bytes): &'_ (String, Dtype, Vec<usize>, Vec<u8>)| {
-        TensorView::new(*dtype, shape.clone(), bytes).map(|view| (name.clone(), view)).ok()
-    };
-    let views: Vec<(String, TensorView<'_>)> = all.iter().filter_map(view).collect();
+    let mut views = Vec::new();
+    for (name, dtype, shape, bytes) in &all {
+        let view = TensorView::new(*dtype, shape.clone(), bytes);
+        views.push((name, view.map_err(|error| invalid(path, format!("{name}: {error}")))?));
+    }
     safetensors::serialize_to_file(views, None, path)
         .map_err(|error| io(path, std::io::Error::other(error)))?;
     File::open(path).and_then(|file| file.sync_all()).map_err(|error| io(path, error))

@@ -5,8 +5,11 @@
 
 #![forbid(unsafe_code)]
 
+pub mod arguments;
+pub mod checkpoint;
 pub mod data;
 pub mod error;
+pub mod evaluate;
 #[cfg(test)]
 mod golden;
 pub mod losses;
@@ -15,6 +18,7 @@ pub mod order;
 pub mod samplers;
 pub mod schedule;
 pub mod step;
+pub mod trainer;
 pub mod update;
 
 pub use error::{Error, Result};

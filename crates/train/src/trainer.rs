@@ -11,14 +11,14 @@ use sentir_compute::{Gradients, Memory};
 use sentir_model::{SentenceTransformer, TokenizedTexts};
 use sentir_vectors::Rows;
 
-use crate::arguments::{Strategy, TrainingArguments};
+use crate::arguments::{IntervalStrategy, TrainingArguments};
 use crate::checkpoint::{self, Checkpoints, LogEntry, State};
 use crate::data::Dataset;
 use crate::evaluate::Evaluator;
 use crate::losses::Loss;
 use crate::optimizer::{Decay, Hyper, clip_coefficient};
-use crate::samplers::{Batch, Sampler};
-use crate::schedule::{Schedule, Updates, warmup_updates};
+use crate::samplers::{Batch, Sampler, Settings};
+use crate::schedule::{Schedule, Updates};
 use crate::step::{Column, Outcome, Setting, gradients_of};
 use crate::update::{Frozen, Update};
 use crate::{Error, Result};
@@ -103,13 +103,13 @@ impl Training<'_> {
         let arguments = self.arguments;
         let sampler = self.sampler()?;
         let accumulation = arguments.gradient_accumulation_steps;
-        let max_steps = usize::try_from(arguments.max_steps).ok().filter(|&steps| steps > 0);
         let batches = sampler.batches_per_epoch();
-        let updates = Updates::new(batches, accumulation, arguments.num_train_epochs, max_steps);
+        let updates =
+            Updates::new(batches, accumulation, arguments.num_train_epochs, arguments.max_updates());
         let schedule = Schedule {
             kind: arguments.lr_scheduler_type,
             learning_rate: arguments.learning_rate,
-            warmup: warmup_updates(arguments.warmup(), updates.total),
+            warmup: arguments.warmup(updates.total),
             total: updates.total,
         };
         self.model.set_gradient_checkpointing(arguments.gradient_checkpointing);
@@ -129,7 +129,7 @@ impl Training<'_> {
                 None => observer(Event::Notice("there is no checkpoint yet: beginning anew".to_owned())),
             }
         }
-        if let Some(checkpoints) = &checkpoints {
+        if let Some(checkpoints) = &mut checkpoints {
             checkpoints.begin_log(&state)?;
         }
         let parameters = update.count();
@@ -137,9 +137,6 @@ impl Training<'_> {
 
         let mut gradients = Gradients::new();
         let mut memory = Memory::default();
-        if arguments.eval_on_start && state.global_step == 0 {
-            self.evaluate(&mut state, observer)?;
-        }
         'training: for epoch in state.global_step / updates.per_epoch.. {
             if state.global_step >= updates.total || state.stopped_early {
                 break;
@@ -192,13 +189,13 @@ impl Training<'_> {
 
                 let last_of_epoch = (at + 1) * accumulation >= order.len();
                 let over = state.global_step >= updates.total;
-                let due = |strategy: Strategy, every: f64| match strategy {
-                    Strategy::No => false,
-                    Strategy::Epoch => last_of_epoch,
-                    Strategy::Steps => state.global_step.is_multiple_of(interval(every, updates.total)),
+                let due = |strategy: IntervalStrategy, every: usize| match strategy {
+                    IntervalStrategy::No => false,
+                    IntervalStrategy::Epoch => last_of_epoch,
+                    IntervalStrategy::Steps => state.global_step.is_multiple_of(every),
                 };
                 let (eval, save) = (
-                    due(arguments.eval_strategy, arguments.eval_interval()),
+                    due(arguments.eval_strategy, arguments.evaluate_every()),
                     due(arguments.save_strategy, arguments.save_steps),
                 );
                 if eval {
@@ -251,17 +248,31 @@ impl Training<'_> {
             let message = "load_best_model_at_end needs an evaluation that says which model is the best";
             return Err(Error::Argument(message.to_owned()));
         }
-        Sampler::new(&datasets, self.arguments.sampler_settings(datasets.len()))
+        let settings = Settings {
+            batch_sampler: self.arguments.batch_sampler,
+            multi: (datasets.len() > 1).then_some(self.arguments.multi_dataset_batch_sampler),
+            batch_size: self.arguments.per_device_train_batch_size,
+            drop_last: self.arguments.dataloader_drop_last,
+            seed: self.arguments.seed,
+            data_seed: self.arguments.data_seed,
+            release: self.arguments.order,
+        };
+        Sampler::new(&datasets, settings)
     }
 
     /// All texts as tokens.
     fn prepare(&self) -> Result<Vec<Prepared>> {
         let mut all = Vec::new();
+        // A data set alone has no name for prompts, as in sentence-transformers.
+        let name = |dataset: &'_ Dataset| (self.datasets.len() > 1).then_some(dataset.name.clone());
         for dataset in &self.datasets {
             let mut columns = Vec::new();
             let mut guides = Vec::new();
             for column in &dataset.columns {
-                let prompt = self.arguments.prompt_for(&dataset.name, &column.name);
+                let prompt = match &self.arguments.prompts {
+                    Some(prompts) => prompts.of(name(dataset).as_deref(), &column.name)?.unwrap_or_default(),
+                    None => "",
+                };
                 let tokens = self.model.tokenize_texts(&column.texts, prompt).map_err(|error| in_column(error, dataset, &column.name))?;
                 columns.push(tokens);
                 if let Some(guide) = self.guide.filter(|_| self.loss.needs_guide()) {
@@ -330,7 +341,7 @@ impl Training<'_> {
     /// Measures the model and keeps the score.
     fn evaluate(&self, state: &mut State, observer: &mut dyn FnMut(Event<'_>)) -> Result<Option<LogEntry>> {
         let Some(evaluator) = self.evaluator else { return Ok(None) };
-        let metrics = evaluator.evaluate(&self.model, self.interrupt)?;
+        let metrics = evaluator.evaluate(&self.model, Some(self.interrupt))?;
         observer(Event::Evaluated { step: state.global_step, metrics: &metrics });
         let name = match &self.arguments.metric_for_best_model {
             Some(name) => name.strip_prefix("eval_").unwrap_or(name).to_owned(),
@@ -365,12 +376,6 @@ impl Training<'_> {
         state.log.push(entry.clone());
         Ok(Some(entry))
     }
-}
-
-/// A number of steps, or a part of all of them if it is below 1.
-fn interval(every: f64, total: usize) -> usize {
-    let steps = if every < 1.0 { (every * total as f64).ceil() } else { every };
-    (steps as usize).max(1)
 }
 
 fn at_step(error: Error, step: usize) -> Error {
