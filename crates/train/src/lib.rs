@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod arguments;
 pub mod data;
 pub mod error;
 #[cfg(test)]
