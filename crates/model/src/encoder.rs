@@ -8,9 +8,9 @@ use sentir_compute::{Activation, Backend, ParameterMut, Pass, Table, Tensor, Wei
 
 use crate::batch::PackedBatch;
 use crate::families::Names;
+use crate::parameters::{self, Purpose, Trainable};
 use crate::shape::EncoderShape;
 use crate::weights::Weights;
-use crate::parameters::{self, Purpose, Trainable};
 use crate::{Error, Result};
 
 /// An encoder with its weights on one backend.
@@ -64,8 +64,9 @@ impl Encoder {
         let width = shape.width;
         let prefix = names.prefix(weights);
         let full = |name: &str| format!("{prefix}{name}");
-        let table =
-            |name: &str, rows| parameters::table(weights, &format!("{prefix}{name}.weight"), rows, width, trainable);
+        let table = |name: &str, rows| {
+            parameters::table(weights, &format!("{prefix}{name}.weight"), rows, width, trainable)
+        };
         let norm = |name: &str| parameters::norm(weights, &full(name), width, shape.epsilon, backend);
 
         let layer = |i: usize| -> Result<Layer> {
@@ -201,7 +202,12 @@ impl Encoder {
             let query_key_value = [names.query, names.key, names.value].map(own);
             all.extend(of_linear(i, &query_key_value, &mut layer.query_key_value));
             all.extend(of_linear(i, &[own(names.attention_output)], &mut layer.attention_output));
-            all.extend(of_norm(Some(i), &own(names.attention_norm), norm_suffixes, &mut layer.attention_norm));
+            all.extend(of_norm(
+                Some(i),
+                &own(names.attention_norm),
+                norm_suffixes,
+                &mut layer.attention_norm,
+            ));
             all.extend(of_linear(i, &[own(names.up)], &mut layer.up));
             all.extend(of_linear(i, &[own(names.down)], &mut layer.down));
             all.extend(of_norm(Some(i), &own(names.output_norm), norm_suffixes, &mut layer.output_norm));

@@ -143,7 +143,10 @@ impl TransformerConfig {
             counting: (family.counting)(self.pad_token_id.unwrap_or(1)),
             token_types: size("type_vocab_size", self.type_vocab_size, 2)?,
             hidden_dropout: probability("hidden_dropout_prob", self.hidden_dropout_prob)?,
-            attention_dropout: probability("attention_probs_dropout_prob", self.attention_probs_dropout_prob)?,
+            attention_dropout: probability(
+                "attention_probs_dropout_prob",
+                self.attention_probs_dropout_prob,
+            )?,
         };
         if shape.usable_positions() == 0 {
             let message = format!("{} positions leave none for a token", shape.positions);

@@ -37,8 +37,8 @@ pub use error::{Error, Result};
 pub use inspect::{Description, ModuleDescription, WeightsDescription};
 #[doc(hidden)]
 pub use modules::module_folders;
-pub use parameters::Trainable;
 pub use packed::{MatrixError, QuantizeOptions, quantize_model};
+pub use parameters::Trainable;
 pub use prompts::{Prompts, Task};
 pub use prune::{PruneOptions, Pruned, prune_model};
 pub use sentence_transformer::{LoadOptions, SentenceTransformer};

@@ -187,7 +187,9 @@ impl RowModule {
         backend: &dyn Backend,
     ) -> Result<Self> {
         match module.kind {
-            Kind::Dense => Dense::load(&module.folder, width, trainable, backend).map(Box::new).map(Self::Dense),
+            Kind::Dense => {
+                Dense::load(&module.folder, width, trainable, backend).map(Box::new).map(Self::Dense)
+            }
             Kind::LayerNorm => layer_norm::load(&module.folder, width, backend).map(Self::LayerNorm),
             Kind::Normalize => {
                 expect_sentence_embedding(&module.folder.join("config.json")).map(|()| Self::Normalize)

@@ -34,7 +34,9 @@ impl Purpose {
             return Ok(Self::Encode(kind));
         }
         if let Some(packed) = weights.packed() {
-            let message = format!("its weights are packed in {packed}, which has no gradient; train the original model");
+            let message = format!(
+                "its weights are packed in {packed}, which has no gradient; train the original model"
+            );
             return Err(Error::invalid(weights.path(), message));
         }
         if kind == WeightType::Int8 {

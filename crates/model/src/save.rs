@@ -57,10 +57,13 @@ impl SentenceTransformer {
             let part = values.len() / parameter.names.len();
             for (i, name) in parameter.names.iter().enumerate() {
                 let range = i * part..(i + 1) * part;
-                own.insert(name, match &values {
-                    Cow::Borrowed(values) => Cow::Borrowed(&values[range]),
-                    Cow::Owned(values) => Cow::Owned(values[range].to_vec()),
-                });
+                own.insert(
+                    name,
+                    match &values {
+                        Cow::Borrowed(values) => Cow::Borrowed(&values[range]),
+                        Cow::Owned(values) => Cow::Owned(values[range].to_vec()),
+                    },
+                );
             }
         }
         for (folder, values) in folders {
@@ -74,7 +77,12 @@ impl SentenceTransformer {
     /// modules.json and the configurations of the modules.
     fn write_layout(&self, target: &Path) -> Result<()> {
         let folder = |module: &Module| {
-            module.folder.strip_prefix(&self.path).unwrap_or(&module.folder).to_string_lossy().replace('\\', "/")
+            module
+                .folder
+                .strip_prefix(&self.path)
+                .unwrap_or(&module.folder)
+                .to_string_lossy()
+                .replace('\\', "/")
         };
         // A directory that had no list of modules has all of them at its root; a pooling needs a folder of its own.
         let paths: Vec<String> = self

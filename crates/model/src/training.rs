@@ -52,7 +52,8 @@ impl SentenceTransformer {
                 2
             }
             Reader::Static(embedding) => {
-                let (names, values) = (vec![embedding.name.to_owned()], ParameterMut::Table(&mut embedding.table));
+                let (names, values) =
+                    (vec![embedding.name.to_owned()], ParameterMut::Table(&mut embedding.table));
                 all.push(Parameter { folder: folders[0].clone(), names, layer: None, values });
                 1
             }
@@ -108,9 +109,16 @@ impl SentenceTransformer {
     ///
     /// # Errors
     /// As [`SentenceTransformer::encode`].
-    pub fn tokenize_texts<Text: AsRef<str> + Sync>(&self, texts: &[Text], prompt: &str) -> Result<TokenizedTexts> {
-        let options =
-            EncodeOptions { prompt: Some(prompt), truncation: Truncation::Truncate, ..EncodeOptions::default() };
+    pub fn tokenize_texts<Text: AsRef<str> + Sync>(
+        &self,
+        texts: &[Text],
+        prompt: &str,
+    ) -> Result<TokenizedTexts> {
+        let options = EncodeOptions {
+            prompt: Some(prompt),
+            truncation: Truncation::Truncate,
+            ..EncodeOptions::default()
+        };
         let tokenized = self.tokenize(texts, Task::Any, &options)?;
         Ok(TokenizedTexts {
             ids: tokenized.items.into_iter().map(|item| item.ids).collect(),

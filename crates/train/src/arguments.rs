@@ -287,7 +287,8 @@ impl TrainingArguments {
         usize::try_from(self.max_steps).ok().filter(|&steps| steps > 0)
     }
 
-    /// Updates of the warm-up in a training of `total` updates. `warmup_ratio` counts where `warmup_steps` is 0.
+    /// Updates of the warm-up in a training of `total` updates. `warmup_ratio` counts where `warmup_steps` is 0, and is always a part: 1 is
+    /// the whole training, as in transformers 4, while 5 takes it for one update.
     #[must_use]
     pub fn warmup(&self, total: usize) -> usize {
         match self.warmup_ratio {

@@ -267,7 +267,9 @@ impl Checkpoints {
         let spare = all.len().saturating_sub(limit.max(1));
         let last = all.last().map(|(_, path)| path.clone());
         let removable = all.iter().map(|(_, path)| path);
-        for path in removable.filter(|&path| best.as_ref() != Some(path) && last.as_ref() != Some(path)).take(spare) {
+        for path in
+            removable.filter(|&path| best.as_ref() != Some(path) && last.as_ref() != Some(path)).take(spare)
+        {
             // Renamed first, so that no half of a checkpoint has the name of one.
             let name = path.file_name().unwrap_or_default().to_string_lossy();
             let aside = self.directory.join(format!("{ASIDE}old-{name}"));
@@ -379,11 +381,15 @@ pub(crate) fn restore(
     let text = fs::read(&path).map_err(|error| io(&path, error))?;
     let state: State = serde_json::from_slice(&text).map_err(|error| invalid(&path, error.to_string()))?;
     if state.format_version != now.format_version {
-        let message = format!("format version {} is not the {} of this sentir", state.format_version, now.format_version);
+        let message = format!(
+            "format version {} is not the {} of this sentir",
+            state.format_version, now.format_version
+        );
         return Err(invalid(&path, message));
     }
     if state.data != now.data {
-        let message = "the data is not that of the checkpoint; give the same files, or begin anew in another directory";
+        let message =
+            "the data is not that of the checkpoint; give the same files, or begin anew in another directory";
         return Err(invalid(&path, message));
     }
     if let Some(name) = different(&state.arguments, &now.arguments) {
@@ -396,7 +402,8 @@ pub(crate) fn restore(
     load_weights(checkpoint, model)?;
     let file = checkpoint.join(MOMENTS);
     let bytes = fs::read(&file).map_err(|error| io(&file, error))?;
-    let tensors = safetensors::SafeTensors::deserialize(&bytes).map_err(|error| invalid(&file, error.to_string()))?;
+    let tensors =
+        safetensors::SafeTensors::deserialize(&bytes).map_err(|error| invalid(&file, error.to_string()))?;
     for id in 0..update.trained().len() {
         let own = &update.trained()[id];
         let names = ["m", "v", "rows"].map(|what| moment(own, what));

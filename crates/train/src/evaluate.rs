@@ -13,5 +13,9 @@ pub trait Evaluator: Debug + Send + Sync {
     /// primary
     fn primary_metric(&self) -> String;
     /// evaluate
-    fn evaluate(&self, model: &SentenceTransformer, interrupt: Option<&AtomicBool>) -> Result<Vec<(String, f64)>>;
+    fn evaluate(
+        &self,
+        model: &SentenceTransformer,
+        interrupt: Option<&AtomicBool>,
+    ) -> Result<Vec<(String, f64)>>;
 }

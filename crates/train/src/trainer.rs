@@ -155,8 +155,9 @@ impl Training<'_> {
                     found.loss += one.loss / group.len() as f64;
                     found.tokens += one.tokens;
                 }
-                let norm =
-                    update.gradient_norm(&gradients).map_err(|error| at_step(error, state.global_step + 1))?;
+                let norm = update
+                    .gradient_norm(&gradients)
+                    .map_err(|error| at_step(error, state.global_step + 1))?;
                 let learning_rate = schedule.rate(state.global_step);
                 let hyper = Hyper {
                     learning_rate,
@@ -221,7 +222,8 @@ impl Training<'_> {
             match &state.best_checkpoint {
                 Some(name) => checkpoint::load_weights(&checkpoints.path_of(name), &mut self.model)?,
                 None => observer(Event::Notice(
-                    "no checkpoint was saved with an evaluation: the model is the last, not the best".to_owned(),
+                    "no checkpoint was saved with an evaluation: the model is the last, not the best"
+                        .to_owned(),
                 )),
             }
         }
@@ -273,7 +275,10 @@ impl Training<'_> {
                     Some(prompts) => prompts.of(name(dataset).as_deref(), &column.name)?.unwrap_or_default(),
                     None => "",
                 };
-                let tokens = self.model.tokenize_texts(&column.texts, prompt).map_err(|error| in_column(error, dataset, &column.name))?;
+                let tokens = self
+                    .model
+                    .tokenize_texts(&column.texts, prompt)
+                    .map_err(|error| in_column(error, dataset, &column.name))?;
                 columns.push(tokens);
                 if let Some(guide) = self.guide.filter(|_| self.loss.needs_guide()) {
                     let options = sentir_model::EncodeOptions {
@@ -331,10 +336,12 @@ impl Training<'_> {
     /// Where a number that is not finite came from.
     fn explain(&self, error: Error, state: &State, prepared: &[Prepared], batch: &Batch) -> Error {
         let Error::NotFinite(message) = error else { return error };
-        let ids = prepared[batch.dataset].columns.iter().flat_map(|texts| {
-            batch.rows.iter().map(|&row| texts.ids[row as usize].as_slice())
-        });
-        let place = self.model.first_not_finite(ids).map_or(String::new(), |place| format!(", first in {place}"));
+        let ids = prepared[batch.dataset]
+            .columns
+            .iter()
+            .flat_map(|texts| batch.rows.iter().map(|&row| texts.ids[row as usize].as_slice()));
+        let place =
+            self.model.first_not_finite(ids).map_or(String::new(), |place| format!(", first in {place}"));
         at_step(Error::NotFinite(message + &place), state.global_step + 1)
     }
 
@@ -349,7 +356,8 @@ impl Training<'_> {
         };
         let Some((_, value)) = metrics.iter().find(|(own, _)| *own == name) else {
             let known: Vec<&str> = metrics.iter().map(|(name, _)| name.as_str()).collect();
-            let message = format!("metric_for_best_model \"{name}\" is not measured; there are {}", known.join(", "));
+            let message =
+                format!("metric_for_best_model \"{name}\" is not measured; there are {}", known.join(", "));
             return Err(Error::Argument(message));
         };
         let greater = self.arguments.greater_is_better.unwrap_or(!name.ends_with("loss"));
@@ -389,11 +397,9 @@ fn at_step(error: Error, step: usize) -> Error {
 
 fn in_column(error: sentir_model::Error, dataset: &Dataset, column: &str) -> Error {
     match error {
-        sentir_model::Error::Text { index, message } => Error::Argument(format!(
-            "{}, row {}, column \"{column}\": {message}",
-            dataset.name,
-            index + 1
-        )),
+        sentir_model::Error::Text { index, message } => {
+            Error::Argument(format!("{}, row {}, column \"{column}\": {message}", dataset.name, index + 1))
+        }
         other => other.into(),
     }
 }

@@ -51,11 +51,7 @@ impl Update {
     ///
     /// # Errors
     /// If there is nothing left to train, or a parameter has no gradient.
-    pub fn new(
-        model: &mut SentenceTransformer,
-        frozen: Frozen,
-        decay: Decay,
-    ) -> Result<Self> {
+    pub fn new(model: &mut SentenceTransformer, frozen: Frozen, decay: Decay) -> Result<Self> {
         let mut trained = Vec::new();
         // The reader's parameters outside of its layers come first: tables, then the normalization after them.
         let (mut in_reader, layers) = (true, model.layers());
@@ -103,7 +99,10 @@ impl Update {
             let Some(gradient) = gradients.get(id) else { continue };
             let norm = global_norm([gradient.values()]);
             if !norm.is_finite() {
-                return Err(Error::NotFinite(format!("the gradient by {} is not finite", own.names.join(", "))));
+                return Err(Error::NotFinite(format!(
+                    "the gradient by {} is not finite",
+                    own.names.join(", ")
+                )));
             }
             total += norm * norm;
         }
@@ -132,12 +131,14 @@ impl Update {
                     let keep = (1.0 - hyper.learning_rate * hyper.weight_decay) as f32;
                     let rows = p.par_chunks_mut(width).zip(place).zip(touched.par_iter());
                     let state = own.m.par_chunks_mut(width).zip(own.v.par_chunks_mut(width));
-                    rows.zip(state).with_min_len(64).for_each(|(((p, place), &touched), (m, v))| match place {
-                        Some(at) => adamw_step(p, &g[at * width..][..width], m, v, hyper),
-                        None if touched => adamw_step(p, &zeros, m, v, hyper),
-                        None if hyper.weight_decay > 0.0 => p.iter_mut().for_each(|p| *p *= keep),
-                        None => {}
-                    });
+                    rows.zip(state).with_min_len(64).for_each(
+                        |(((p, place), &touched), (m, v))| match place {
+                            Some(at) => adamw_step(p, &g[at * width..][..width], m, v, hyper),
+                            None if touched => adamw_step(p, &zeros, m, v, hyper),
+                            None if hyper.weight_decay > 0.0 => p.iter_mut().for_each(|p| *p *= keep),
+                            None => {}
+                        },
+                    );
                 }
             });
         }
@@ -153,7 +154,13 @@ impl Update {
     ///
     /// # Errors
     /// A message, if they do not fit.
-    pub(crate) fn restore(&mut self, id: usize, rows: Option<&[u32]>, m: &[f32], v: &[f32]) -> Result<(), String> {
+    pub(crate) fn restore(
+        &mut self,
+        id: usize,
+        rows: Option<&[u32]>,
+        m: &[f32],
+        v: &[f32],
+    ) -> Result<(), String> {
         let own = &mut self.trained[id];
         let expected = rows.map_or(own.m.len(), |rows| rows.len() * own.width);
         if m.len() != expected || v.len() != expected {

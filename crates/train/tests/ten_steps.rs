@@ -74,7 +74,8 @@ fn check(name: &str, backend: Arc<dyn Backend>, mini_batch: MiniBatch, checkpoin
         let start = step * size % pairs.len();
         let columns = batch(&columns, start..start + size);
         let outcome =
-            gradients_of(setting, &columns, None, None, step as u64, 1.0, &mut gradients, &mut memory).unwrap();
+            gradients_of(setting, &columns, None, None, step as u64, 1.0, &mut gradients, &mut memory)
+                .unwrap();
         let wanted = expected["losses"][step].as_f64().unwrap();
         let error = (outcome.loss - wanted).abs() / wanted;
         assert!(error <= 1e-5, "{what}: loss {step} is {}, PyTorch: {wanted}", outcome.loss);
@@ -106,7 +107,12 @@ fn check(name: &str, backend: Arc<dyn Backend>, mini_batch: MiniBatch, checkpoin
 }
 
 /// ‖Δ‖/‖g‖ per tensor at most 1e-4. Returns the names of the tensors.
-fn compare_gradients(update: &Update, gradients: &Gradients, expected: &Weights, what: &str) -> BTreeSet<String> {
+fn compare_gradients(
+    update: &Update,
+    gradients: &Gradients,
+    expected: &Weights,
+    what: &str,
+) -> BTreeSet<String> {
     let mut compared = BTreeSet::new();
     for (id, own) in update.trained().iter().enumerate() {
         let width = expected.get(&own.names[0]).unwrap().shape.last().copied().unwrap();

@@ -7,8 +7,8 @@ use sentir_compute::ops::{self, Linear};
 use sentir_compute::{Activation, Backend, ParameterMut, Pass, Tensor, WeightType};
 use serde::Deserialize;
 
-use crate::weights::Weights;
 use crate::parameters::{self, Purpose, Trainable};
+use crate::weights::Weights;
 use crate::{Error, Result, json};
 
 /// A dense layer on sentence vectors.
@@ -114,7 +114,8 @@ impl Dense {
             Residual::Projected(projection) => Some(("residual", projection)),
             Residual::None | Residual::Identity => None,
         };
-        for (name, Linear { weight, bias }) in std::iter::once(("linear", &mut self.linear)).chain(projection) {
+        for (name, Linear { weight, bias }) in std::iter::once(("linear", &mut self.linear)).chain(projection)
+        {
             all.push((format!("{name}.weight"), ParameterMut::Weight(weight)));
             all.extend(bias.as_mut().map(|bias| (format!("{name}.bias"), ParameterMut::Vector(bias))));
         }

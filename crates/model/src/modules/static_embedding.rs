@@ -11,9 +11,9 @@ use sentir_compute::ops::{self, Lookup, PoolingMode};
 use sentir_compute::{Pass, Table, Tensor};
 
 use crate::batch::PackedBatch;
+use crate::parameters::{self, Trainable};
 use crate::tokens::Tokenizer;
 use crate::weights::{Dtype, View, Weights};
-use crate::parameters::{self, Trainable};
 use crate::{Error, Result};
 
 /// The table and its tokenizer.
@@ -42,7 +42,8 @@ impl StaticEmbedding {
         let folded = weights.contains("mapping") || weights.contains("weights");
         let table = if name == "embeddings" && (folded || view.dtype == Dtype::I8) {
             if trainable != Trainable::Nothing {
-                let message = "its table is folded (rows shared among tokens, or int8), which has no gradient";
+                let message =
+                    "its table is folded (rows shared among tokens, or int8), which has no gradient";
                 return Err(Error::tensor(weights.path(), name, message));
             }
             fold(&weights, view, rows, width)?

@@ -67,8 +67,7 @@ impl Transformer {
 
         // Tokenizer and weights have nothing to do with each other: a large model waits for one, a small one for both.
         let load_tokenizer = || Tokenizer::load(folder, settings.do_lower_case.unwrap_or(false));
-        let load_encoder =
-            || {
+        let load_encoder = || {
             let weights = Weights::open(folder)?;
             Encoder::load(&weights, &family.names, shape, options.dtype, options.trainable, backend)
         };

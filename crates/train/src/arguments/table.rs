@@ -40,7 +40,6 @@ const OLD: &str = "it is a name that was given up; leave it out";
 const LOADING: &str = "texts are in memory and tokenized on all threads; nothing is to be loaded";
 const EVALUATION: &str = "evaluation computes metrics from vectors, and collects no outputs of the network";
 const F16: &str = "numbers of 16 bits are bfloat16 here, which needs no scaling of the loss; set bf16";
-const CHECKPOINT: &str = "a checkpoint always holds all that resuming needs";
 const LENGTH: &str = "batches are made by batch_sampler, and there is no padding to save; leave it out";
 
 const fn does(name: &'static str, default: &'static str) -> Argument {
@@ -188,7 +187,6 @@ pub const ARGUMENTS: &[Argument] = &[
     idle("report_to", "null", "nothing is reported to a service"),
     idle("run_name", "null", "nothing is reported to a service"),
     idle("logging_dir", "null", "nothing is reported to a service"),
-    idle("enable_jit_checkpoint", "false", CHECKPOINT),
 ];
 
 impl Argument {

@@ -122,7 +122,7 @@ fn values_are_set_reported_or_refused() {
             json!(1),
             "no training argument is named \"learning_rat\"; did you mean \"learning_rate\"?",
         ),
-        ("per_device_batch_size", json!(1), "did you mean \"per_device_train_batch_size\"?"),
+        ("per_device_train_batchsize", json!(1), "did you mean \"per_device_train_batch_size\"?"),
         ("learning_rate", json!("fast"), "training argument learning_rate: \"fast\" is none of its values"),
         ("seed", json!(-1), "training argument seed: -1 is none of its values"),
         ("seed", json!(null), "training argument seed: null"),

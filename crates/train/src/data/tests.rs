@@ -91,10 +91,10 @@ fn every_format_gives_the_same_rows() {
         folder.write("a.csv", "query,answer,score\r\n\"раз, \"\"два\"\"\",three\tfour,0.25\r\n,5,-3\r\n"),
     ];
     for file in files {
-        assert_eq!(read(&[file.clone()], None).unwrap(), expected(), "{}", file.display());
+        assert_eq!(read(std::slice::from_ref(&file), None).unwrap(), expected(), "{}", file.display());
     }
     let parquet = folder.write("a.parquet", parquet_file());
-    let found = read(&[parquet.clone()], Some(&["query", "answer", "score"])).unwrap();
+    let found = read(std::slice::from_ref(&parquet), Some(&["query", "answer", "score"])).unwrap();
     assert_eq!(found, expected());
     assert_eq!(found.sha256(), expected().sha256());
     let tsv = folder.write("a.tsv", "query\tscore\n\"a\" b\t1e-1\n");
@@ -220,7 +220,7 @@ fn parquet_columns_that_are_neither_are_named() {
         ),
         (&["query", "score", "scores"][..], "two columns are labels"),
     ] {
-        let message = read(&[path.clone()], Some(columns)).unwrap_err().to_string();
+        let message = read(std::slice::from_ref(&path), Some(columns)).unwrap_err().to_string();
         assert!(message.contains(expected), "{message}");
     }
 }

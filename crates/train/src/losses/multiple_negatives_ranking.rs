@@ -36,7 +36,8 @@ impl Loss for MultipleNegativesRanking {
         let mut db = vec![vec![0.0; d]; n];
         let mut value = 0.0;
         for i in 0..n {
-            let s: Vec<f64> = b.iter().map(|b| 20.0 * b.iter().zip(&a[i]).map(|(x, y)| x * y).sum::<f64>()).collect();
+            let s: Vec<f64> =
+                b.iter().map(|b| 20.0 * b.iter().zip(&a[i]).map(|(x, y)| x * y).sum::<f64>()).collect();
             let max = s.iter().copied().fold(f64::MIN, f64::max);
             let z: f64 = s.iter().map(|s| (s - max).exp()).sum();
             value += (max + z.ln() - s[i]) / n as f64;
