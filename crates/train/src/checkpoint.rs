@@ -63,6 +63,8 @@ pub struct State {
     pub global_step: usize,
     /// Epochs so far.
     pub epoch: f64,
+    /// The epoch that the next update belongs to, and how many of its updates are done.
+    pub position: (usize, usize),
     /// The best value of the metric so far.
     pub best_metric: Option<f64>,
     /// The update after which it was measured.
@@ -88,6 +90,7 @@ impl State {
             format_version: 1,
             global_step: 0,
             epoch: 0.0,
+            position: (0, 0),
             best_metric: None,
             best_step: None,
             best_checkpoint: None,

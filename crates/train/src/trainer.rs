@@ -137,12 +137,10 @@ impl Training<'_> {
 
         let mut gradients = Gradients::new();
         let mut memory = Memory::default();
-        'training: for epoch in state.global_step / updates.per_epoch.. {
-            if state.global_step >= updates.total || state.stopped_early {
-                break;
-            }
+        let over = |state: &State| state.global_step >= updates.total || state.stopped_early;
+        while state.position.0 < updates.epochs && !over(&state) {
+            let (epoch, done) = state.position;
             let order = sampler.epoch(epoch);
-            let done = state.global_step - epoch * updates.per_epoch;
             for (at, group) in order.chunks(accumulation).enumerate().skip(done) {
                 let started = Instant::now();
                 gradients.clear();
@@ -170,6 +168,7 @@ impl Training<'_> {
                 };
                 update.apply(&mut self.model, &gradients, &hyper);
                 state.global_step += 1;
+                state.position = (epoch, at + 1);
                 state.epoch = epoch as f64 + (at + 1) as f64 / order.len().div_ceil(accumulation) as f64;
                 let seconds = started.elapsed().as_secs_f64();
                 state.log.push(LogEntry {
@@ -189,7 +188,6 @@ impl Training<'_> {
                 observer(Event::Update(entry));
 
                 let last_of_epoch = (at + 1) * accumulation >= order.len();
-                let over = state.global_step >= updates.total;
                 let due = |strategy: IntervalStrategy, every: usize| match strategy {
                     IntervalStrategy::No => false,
                     IntervalStrategy::Epoch => last_of_epoch,
@@ -205,7 +203,7 @@ impl Training<'_> {
                         checkpoints.log(&entry)?;
                     }
                 }
-                let interrupted = self.interrupt.load(Ordering::Relaxed) && !over;
+                let interrupted = self.interrupt.load(Ordering::Relaxed) && !over(&state);
                 if let Some(checkpoints) = checkpoints.as_mut().filter(|_| save || interrupted) {
                     let path = checkpoints.save(&mut self.model, &update, &mut state)?;
                     observer(Event::Saved(&path));
@@ -213,10 +211,11 @@ impl Training<'_> {
                 if interrupted {
                     return Err(Error::Interrupted);
                 }
-                if over || state.stopped_early {
-                    break 'training;
+                if over(&state) {
+                    break;
                 }
             }
+            state.position = (epoch + 1, 0);
         }
         if let (Some(checkpoints), true) = (&checkpoints, arguments.load_best_model_at_end) {
             match &state.best_checkpoint {
