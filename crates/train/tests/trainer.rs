@@ -1,0 +1,154 @@
+//! A whole training over a tiny model: interrupted and resumed, on other numbers of threads, saved and opened.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use sentir_model::{EncodeOptions, LoadOptions, SentenceTransformer, Trainable};
+use sentir_train::arguments::TrainingArguments;
+use sentir_train::data::Dataset;
+use sentir_train::losses::MultipleNegativesRanking;
+use sentir_train::trainer::{Event, Trained, Training};
+use sentir_train::update::Frozen;
+use sentir_train::{Error, Result};
+use serde_json::json;
+
+fn golden() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../golden")
+}
+
+fn load(path: &Path) -> SentenceTransformer {
+    let options = LoadOptions { trainable: Trainable::Everything, ..LoadOptions::default() };
+    SentenceTransformer::load_with(path.to_str().unwrap(), &options).unwrap()
+}
+
+fn arguments(changes: serde_json::Value) -> TrainingArguments {
+    let mut map = json!({
+        "per_device_train_batch_size": 4, "num_train_epochs": 2, "learning_rate": 1e-3, "warmup_steps": 3,
+        "weight_decay": 0.01, "save_strategy": "steps", "save_steps": 5, "save_total_limit": 2,
+    });
+    map.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
+    TrainingArguments::from_map(map.as_object().unwrap()).unwrap().0
+}
+
+fn train(
+    name: &str,
+    arguments: &TrainingArguments,
+    output_dir: Option<&Path>,
+    resume: bool,
+    interrupt_at: Option<usize>,
+) -> Result<Trained> {
+    let interrupt = AtomicBool::new(false);
+    let loss = MultipleNegativesRanking::default();
+    let training = Training {
+        model: load(&golden().join("models").join(name)),
+        datasets: vec![Dataset::read("pairs", &[golden().join("training/pairs.jsonl")], None).unwrap()],
+        loss: &loss,
+        guide: None,
+        evaluator: None,
+        arguments,
+        frozen: Frozen::default(),
+        early_stopping_patience: None,
+        output_dir,
+        resume,
+        interrupt: &interrupt,
+    };
+    training.run(&mut |event| {
+        if let Event::Update(entry) = event
+            && interrupt_at == Some(entry.step)
+        {
+            interrupt.store(true, Ordering::Relaxed);
+        }
+    })
+}
+
+fn weights(trained: &mut Trained) -> Vec<Vec<u32>> {
+    let bits = |values: &[f32]| values.iter().map(|x| x.to_bits()).collect();
+    trained.model.parameters_mut().iter().map(|p| bits(&p.values.trained().unwrap())).collect()
+}
+
+#[test]
+fn interrupted_and_resumed_ends_with_the_same_bits() {
+    for name in ["bert", "xlm-roberta"] {
+        let arguments = arguments(json!({}));
+        let mut whole = train(name, &arguments, None, false, None).unwrap();
+        assert_eq!((whole.updates.total, whole.state.global_step), (16, 16));
+        for interrupted_at in [1, 5, 8, 15] {
+            let folder = tempfile::tempdir().unwrap();
+            let stopped = train(name, &arguments, Some(folder.path()), false, Some(interrupted_at));
+            assert!(matches!(stopped, Err(Error::Interrupted)), "stopped after {interrupted_at}");
+            let mut resumed = train(name, &arguments, Some(folder.path()), true, None).unwrap();
+            assert!(weights(&mut resumed) == weights(&mut whole), "{name}, after {interrupted_at}");
+            // The log is whole: the steps before the interruption and after it.
+            let log = std::fs::read_to_string(folder.path().join("train_log.jsonl")).unwrap();
+            let steps = |log: &str| -> Vec<u64> {
+                let step = |line: &str| serde_json::from_str::<serde_json::Value>(line).unwrap()["step"].as_u64().unwrap();
+                log.lines().map(step).collect()
+            };
+            assert_eq!(steps(&log), (1..=16).collect::<Vec<_>>());
+            let mut names: Vec<String> = std::fs::read_dir(folder.path())
+                .unwrap()
+                .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+                .filter(|name| name.starts_with("checkpoint") || name.starts_with('.'))
+                .collect();
+            names.sort();
+            assert_eq!(names, ["checkpoint-10", "checkpoint-15"], "two checkpoints stay, and nothing half-written");
+        }
+    }
+}
+
+#[test]
+fn the_number_of_threads_changes_no_bit() {
+    let arguments = arguments(json!({"max_steps": 4}));
+    let run = |threads| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        pool.install(|| weights(&mut train("bert", &arguments, None, false, None).unwrap()))
+    };
+    let one = run(1);
+    assert!(run(2) == one && run(3) == one);
+}
+
+#[test]
+fn what_is_saved_gives_the_vectors_of_what_was_trained() {
+    let texts = ["How do I change my password?", "Где моё видео", ""];
+    for name in ["bert", "xlm-roberta"] {
+        let folder = tempfile::tempdir().unwrap();
+        let out = folder.path().join("out");
+        let trained = train(name, &arguments(json!({"max_steps": 6})), Some(&out), false, None).unwrap();
+        let opened = SentenceTransformer::load(out.to_str().unwrap()).unwrap();
+        assert!(opened.notices().is_empty(), "{:?}", opened.notices());
+        let encode = |model: &SentenceTransformer| model.encode(&texts, &EncodeOptions::default()).unwrap().embeddings;
+        let (ours, theirs) = (encode(&trained.model), encode(&opened));
+        for (a, b) in ours.as_slice().iter().zip(theirs.as_slice()) {
+            assert!((a - b).abs() <= 1e-6, "{a} and {b}");
+        }
+        let original = SentenceTransformer::load(golden().join("models").join(name).to_str().unwrap()).unwrap();
+        assert_ne!(encode(&original), theirs);
+        // Tokenizer files are byte for byte those of the original.
+        for file in ["tokenizer.json", "tokenizer_config.json", "config.json"] {
+            let read = |path: &Path| std::fs::read(path.join(file)).unwrap();
+            assert_eq!(read(&out), read(&golden().join("models").join(name)), "{file}");
+        }
+        // Trained on, it goes on from where it was.
+        let again = load(&out);
+        assert_eq!(encode(&again).shape(), theirs.shape());
+    }
+}
+
+#[test]
+fn a_resumed_training_refuses_other_data_and_arguments() {
+    let folder = tempfile::tempdir().unwrap();
+    let stopped = train("bert", &arguments(json!({})), Some(folder.path()), false, Some(3));
+    assert!(matches!(stopped, Err(Error::Interrupted)));
+    let message =
+        train("bert", &arguments(json!({"learning_rate": 2e-3})), Some(folder.path()), true, None).unwrap_err();
+    let message = message.to_string();
+    assert!(message.contains("learning_rate is 0.001 in the checkpoint and 0.002 now"), "{message}");
+}
+
+#[test]
+fn a_loss_that_explodes_stops_with_the_step_and_the_place() {
+    let arguments = arguments(json!({"learning_rate": 1e30, "warmup_steps": 0, "max_grad_norm": 0}));
+    let message = train("bert", &arguments, None, false, None).unwrap_err().to_string();
+    assert!(message.starts_with("step 2: "), "{message}");
+    assert!(message.contains("encoder.layer.") || message.contains("embeddings"), "{message}");
+}
