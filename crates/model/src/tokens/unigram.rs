@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::path::{Path, PathBuf};
 
+use rayon::prelude::*;
 use tokenizers::models::TrainerWrapper;
 use tokenizers::models::unigram::UnigramTrainer;
 use tokenizers::{Model, Token};
@@ -53,20 +54,15 @@ impl Unigram {
             ));
         }
         let lowest = pieces.iter().fold(f64::INFINITY, |lowest, (_, score)| lowest.min(*score));
-        let mut text = String::with_capacity(pieces.iter().map(|(piece, _)| piece.len()).sum());
-        let (mut ends, mut scores) = (Vec::with_capacity(pieces.len()), Vec::with_capacity(pieces.len()));
-        let mut ids = Trie::new();
-        for (id, (piece, score)) in pieces.into_iter().enumerate() {
-            let inserted = u32::try_from(id)
-                .ok()
-                .filter(|&id| id < NONE)
-                .and_then(|id| ids.insert(piece.as_bytes(), id));
-            inserted.ok_or("it has too many pieces")?;
-            text.push_str(&piece);
+        let words: Vec<&[u8]> = pieces.iter().map(|(piece, _)| piece.as_bytes()).collect();
+        let ids = Trie::new(&words).ok_or("it has too many pieces")?;
+        let mut text = String::with_capacity(words.iter().map(|word| word.len()).sum());
+        let mut ends = Vec::with_capacity(pieces.len());
+        for (piece, _) in &pieces {
+            text.push_str(piece);
             ends.push(text.len());
-            scores.push(score);
         }
-        ids.values.shrink_to_fit();
+        let scores = pieces.into_iter().map(|(_, score)| score).collect();
         let unknown = unknown.map(|unknown| unknown as u32);
         Ok(Self { text, ends, scores, ids, unknown, unknown_score: lowest - UNKNOWN_PENALTY, byte_fallback })
     }
@@ -188,22 +184,64 @@ const NONE: u32 = u32::MAX;
 /// Bits of the number of a node.
 const NODE: u32 = 28;
 
-/// Words of bytes with a value each. All edges are in one table with open addressing: (node, byte) → child.
+/// Words of bytes with their numbers. All edges are in one table with open addressing: (node, byte) → child.
 struct Trie {
     /// Key and child in one word; zero where there is none, since nothing leads to the root. A power of two of them.
     edges: Vec<u64>,
     /// Odd, and not known before: nobody can choose words that all meet in one place.
     multiplier: u64,
-    /// The value of each node, or [`NONE`].
+    /// The number of the word that ends in each node, or [`NONE`].
     values: Vec<u32>,
 }
 
 impl Trie {
     const ROOT: u32 = 0;
 
-    fn new() -> Self {
+    /// Of equal words, the last counts. `None` if there are too many.
+    fn new(words: &[&[u8]]) -> Option<Self> {
+        let count = u32::try_from(words.len()).ok().filter(|&count| count < NONE)?;
+        // In order, a word begins where the one before it does: of what is common, nothing has to be looked up.
+        let head = |word: &[u8]| {
+            let mut bytes = [0; 16];
+            let length = word.len().min(16);
+            bytes[..length].copy_from_slice(&word[..length]);
+            u128::from_be_bytes(bytes)
+        };
+        let mut order: Vec<(u128, u32)> =
+            words.iter().zip(0..count).map(|(word, i)| (head(word), i)).collect();
+        order.par_sort_unstable_by(|&(a, i), &(b, j)| {
+            a.cmp(&b).then_with(|| (words[i as usize], i).cmp(&(words[j as usize], j)))
+        });
+        let sorted = || order.iter().map(|&(_, i)| words[i as usize]);
+        let before = || std::iter::once(&[][..]).chain(sorted());
+        let nodes =
+            1 + sorted().zip(before()).map(|(word, last)| word.len() - common(word, last)).sum::<usize>();
+        if nodes >> NODE != 0 {
+            return None;
+        }
         let multiplier = RandomState::new().build_hasher().finish() | 1;
-        Self { edges: vec![0; 1 << 10], multiplier, values: vec![NONE] }
+        let edges = vec![0; (nodes * 3 / 2).next_power_of_two().max(2)];
+        let mut trie = Self { edges, multiplier, values: Vec::with_capacity(nodes) };
+        trie.values.push(NONE);
+        let mut path = vec![Self::ROOT];
+        for ((word, last), &(_, value)) in sorted().zip(before()).zip(&order) {
+            let known = common(word, last);
+            path.truncate(known + 1);
+            for &byte in &word[known..] {
+                let child = trie.values.len() as u32;
+                let key = Self::key(path[path.len() - 1], byte);
+                let at = trie.find(key);
+                trie.edges[at] = key << NODE | u64::from(child);
+                trie.values.push(NONE);
+                path.push(child);
+            }
+            trie.values[path[word.len()] as usize] = value;
+        }
+        Some(trie)
+    }
+
+    fn key(node: u32, byte: u8) -> u64 {
+        u64::from(node) << 8 | u64::from(byte)
     }
 
     /// Where the edge is, or where it would be.
@@ -217,7 +255,7 @@ impl Trie {
     }
 
     fn child(&self, node: u32, byte: u8) -> Option<u32> {
-        let edge = self.edges[self.find(u64::from(node) << 8 | u64::from(byte))];
+        let edge = self.edges[self.find(Self::key(node, byte))];
         (edge != 0).then_some((edge & ((1 << NODE) - 1)) as u32)
     }
 
@@ -229,38 +267,11 @@ impl Trie {
         let node = word.iter().try_fold(Self::ROOT, |node, &byte| self.child(node, byte))?;
         self.value(node)
     }
+}
 
-    /// `None` if there are too many nodes.
-    fn insert(&mut self, word: &[u8], value: u32) -> Option<()> {
-        let mut node = Self::ROOT;
-        for &byte in word {
-            let key = u64::from(node) << 8 | u64::from(byte);
-            let at = self.find(key);
-            if self.edges[at] == 0 {
-                let child = u32::try_from(self.values.len()).ok().filter(|child| child >> NODE == 0)?;
-                self.edges[at] = key << NODE | u64::from(child);
-                self.values.push(NONE);
-                node = child;
-                if self.values.len() * 3 > self.edges.len() * 2 {
-                    self.grow();
-                }
-            } else {
-                node = (self.edges[at] & ((1 << NODE) - 1)) as u32;
-            }
-        }
-        self.values[node as usize] = value;
-        Some(())
-    }
-
-    fn grow(&mut self) {
-        let larger = vec![0; self.edges.len() * 2];
-        for edge in std::mem::replace(&mut self.edges, larger) {
-            if edge != 0 {
-                let at = self.find(edge >> NODE);
-                self.edges[at] = edge;
-            }
-        }
-    }
+/// How many bytes two words begin with are the same.
+fn common(a: &[u8], b: &[u8]) -> usize {
+    a.iter().zip(b).take_while(|(a, b)| a == b).count()
 }
 
 #[cfg(test)]
@@ -321,15 +332,23 @@ mod tests {
     }
 
     #[test]
-    fn a_table_that_grows_keeps_its_words() {
-        let mut trie = Trie::new();
-        let words: Vec<String> =
-            (0..20_000u32).map(|i| format!("{}", i.wrapping_mul(2_654_435_761))).collect();
-        for (value, word) in words.iter().enumerate() {
-            trie.insert(word.as_bytes(), value as u32).unwrap();
+    fn a_large_table_has_its_words_and_no_others() {
+        // Some of them longer than what they are sorted by first, and equal up to there.
+        let word = |i: u32| {
+            format!("{}{}", ["", "sixteen letters and "][i as usize % 2], i.wrapping_mul(2_654_435_761))
+        };
+        let words: Vec<String> = (0..20_000).map(word).collect();
+        let bytes: Vec<&[u8]> = words.iter().map(String::as_bytes).collect();
+        let trie = Trie::new(&bytes).unwrap();
+        assert!(bytes.iter().zip(0..).all(|(word, value)| trie.get(word) == Some(value)));
+        for absent in ["", "x", "sixteen letters and", "sixteen letters and 1x"] {
+            assert_eq!(trie.get(absent.as_bytes()), None);
         }
-        assert!(words.iter().zip(0..).all(|(word, value)| trie.get(word.as_bytes()) == Some(value)));
-        assert_eq!(trie.get(b""), None);
-        assert_eq!(trie.get(b"x"), None);
+        let trie = Trie::new(&[b"a\0", b"", b"a", b"a"]).unwrap();
+        assert_eq!(
+            [&b"a\0"[..], b"", b"a", b"b"].map(|word| trie.get(word)),
+            [Some(0), Some(1), Some(3), None]
+        );
+        assert_eq!(Trie::new(&[]).unwrap().get(b""), None);
     }
 }
