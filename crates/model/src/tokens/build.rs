@@ -11,7 +11,7 @@ use tokenizers::{ModelWrapper, NormalizerWrapper, PreTokenizerWrapper};
 use super::any_model::AnyModel;
 use super::charsmap;
 use super::json_file::{ModelPart, Vocabulary};
-use super::unigram::Unigram;
+use super::unigram::{Pieces, Unigram};
 
 /// What went wrong, without the file: the caller knows it.
 type Result<T> = std::result::Result<T, String>;
@@ -107,12 +107,8 @@ pub(super) fn byte_level_bpe(vocab: Vocab, merges: Vec<(String, String)>) -> Res
 }
 
 /// A unigram model.
-pub(super) fn unigram(
-    vocab: Vec<(String, f64)>,
-    unknown: Option<usize>,
-    byte_fallback: bool,
-) -> Result<AnyModel> {
-    if vocab.is_empty() {
+pub(super) fn unigram(vocab: Pieces, unknown: Option<usize>, byte_fallback: bool) -> Result<AnyModel> {
+    if vocab.len() == 0 {
         return Err("the vocabulary is empty".to_owned());
     }
     let model = Unigram::new(vocab, unknown, byte_fallback);

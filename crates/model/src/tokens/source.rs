@@ -20,6 +20,7 @@ use super::charsmap;
 use super::config::{self, Config};
 use super::json_file::{TokenizerFile, Vocabulary, split_merge};
 use super::sentencepiece::{self, CONTROL, UNIGRAM, USER_DEFINED};
+use super::unigram::Pieces;
 use super::{Inner, Tokenizer};
 use crate::{Error, Result, json};
 
@@ -298,7 +299,7 @@ fn roberta(
 fn xlm_roberta(
     path: &Path,
     file: &'static str,
-    vocab: Vec<(String, f64)>,
+    vocab: Pieces,
     map: Option<&[u8]>,
     config: &Config,
 ) -> Result<Parts> {
@@ -336,12 +337,13 @@ fn from_sentencepiece(path: &Path, config: &mut Config) -> Result<Parts> {
             .map(|piece| AddedToken::from(piece.text.as_str(), piece.kind == CONTROL).normalized(false))
             .collect();
     }
-    let special =
-        |name: &str| (config.token(name).map(|token| token.content.clone()).unwrap_or_default(), 0.0);
-    let mut vocab: Vec<(String, f64)> =
-        ["bos_token", "pad_token", "eos_token", "unk_token"].map(special).into();
-    vocab.extend(model.pieces.into_iter().skip(3).map(|piece| (piece.text, f64::from(piece.score))));
-    vocab.push(special("mask_token"));
+    let special = |name: &str| config.token(name).map_or("", |token| &token.content);
+    let mut vocab = Pieces::default();
+    for name in ["bos_token", "pad_token", "eos_token", "unk_token"] {
+        vocab.push(special(name), 0.0);
+    }
+    model.pieces.iter().skip(3).for_each(|piece| vocab.push(&piece.text, piece.score.into()));
+    vocab.push(special("mask_token"), 0.0);
     let map = Some(model.charsmap).filter(|map| !map.is_empty());
     xlm_roberta(path, SENTENCEPIECE, vocab, map.as_deref(), config)
 }

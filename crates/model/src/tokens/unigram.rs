@@ -15,12 +15,39 @@ use tokenizers::{Model, Token};
 const UNKNOWN_PENALTY: f64 = 10.0;
 
 /// Pieces with their scores, in the order of ids.
-pub(super) struct Unigram {
-    /// All pieces, one after another.
+#[derive(Default)]
+pub(super) struct Pieces {
+    /// All pieces, one after another: a text for each would be a quarter of a million allocations.
     text: String,
     /// Where each of them ends.
     ends: Vec<usize>,
     scores: Vec<f64>,
+}
+
+impl Pieces {
+    pub(super) fn push(&mut self, piece: &str, score: f64) {
+        self.text.push_str(piece);
+        self.ends.push(self.text.len());
+        self.scores.push(score);
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    fn get(&self, id: usize) -> Option<&str> {
+        let start = if id == 0 { 0 } else { *self.ends.get(id - 1)? };
+        self.text.get(start..*self.ends.get(id)?)
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &str> {
+        (0..self.len()).filter_map(|id| self.get(id))
+    }
+}
+
+/// Pieces and what finds them in a text.
+pub(super) struct Unigram {
+    pieces: Pieces,
     ids: Trie,
     unknown: Option<u32>,
     unknown_score: f64,
@@ -42,35 +69,18 @@ impl Unigram {
     ///
     /// # Errors
     /// If there are more pieces than ids, or `unknown` is none of them.
-    pub(super) fn new(
-        pieces: Vec<(String, f64)>,
-        unknown: Option<usize>,
-        byte_fallback: bool,
-    ) -> Result<Self, String> {
+    pub(super) fn new(pieces: Pieces, unknown: Option<usize>, byte_fallback: bool) -> Result<Self, String> {
         if let Some(unknown) = unknown.filter(|&unknown| unknown >= pieces.len()) {
             return Err(format!(
                 "the unknown token is number {unknown}, but there are only {} tokens",
                 pieces.len()
             ));
         }
-        let lowest = pieces.iter().fold(f64::INFINITY, |lowest, (_, score)| lowest.min(*score));
-        let words: Vec<&[u8]> = pieces.iter().map(|(piece, _)| piece.as_bytes()).collect();
+        let words: Vec<&[u8]> = pieces.iter().map(str::as_bytes).collect();
         let ids = Trie::new(&words).ok_or("it has too many pieces")?;
-        let mut text = String::with_capacity(words.iter().map(|word| word.len()).sum());
-        let mut ends = Vec::with_capacity(pieces.len());
-        for (piece, _) in &pieces {
-            text.push_str(piece);
-            ends.push(text.len());
-        }
-        let scores = pieces.into_iter().map(|(_, score)| score).collect();
+        let unknown_score = pieces.scores.iter().copied().fold(f64::INFINITY, f64::min) - UNKNOWN_PENALTY;
         let unknown = unknown.map(|unknown| unknown as u32);
-        Ok(Self { text, ends, scores, ids, unknown, unknown_score: lowest - UNKNOWN_PENALTY, byte_fallback })
-    }
-
-    /// The piece with this id.
-    fn piece(&self, id: usize) -> Option<&str> {
-        let start = if id == 0 { 0 } else { *self.ends.get(id - 1)? };
-        self.text.get(start..*self.ends.get(id)?)
+        Ok(Self { pieces, ids, unknown, unknown_score, byte_fallback })
     }
 
     /// The pieces of a text with the largest sum of scores, as (start, id) from the last to the first (Viterbi, as
@@ -89,7 +99,7 @@ impl Unigram {
                 let Some(child) = self.ids.child(node, byte) else { break };
                 node = child;
                 if let Some(id) = self.ids.value(node) {
-                    offer(&mut best[start + i + 1], id, self.scores[id as usize] + score, start);
+                    offer(&mut best[start + i + 1], id, self.pieces.scores[id as usize] + score, start);
                     single |= i + 1 == length;
                 }
             }
@@ -158,16 +168,15 @@ impl Model for Unigram {
     }
 
     fn id_to_token(&self, id: u32) -> Option<String> {
-        self.piece(id as usize).map(str::to_owned)
+        self.pieces.get(id as usize).map(str::to_owned)
     }
 
     fn get_vocab(&self) -> HashMap<String, u32> {
-        let pieces = (0..self.ends.len()).filter_map(|id| self.piece(id).map(str::to_owned));
-        pieces.zip(0..).collect()
+        self.pieces.iter().map(str::to_owned).zip(0..).collect()
     }
 
     fn get_vocab_size(&self) -> usize {
-        self.ends.len()
+        self.pieces.len()
     }
 
     fn save(&self, _: &Path, _: Option<&str>) -> tokenizers::Result<Vec<PathBuf>> {
@@ -313,7 +322,9 @@ mod tests {
                 pieces.into_iter().map(|piece| (piece, -(below(6) as f64) / 2.0)).collect();
             let unknown = if seed % 5 == 4 { None } else { Some(below(pieces.len())) };
             let original = Original::from(pieces.clone(), unknown, byte_fallback).unwrap();
-            let own = Unigram::new(pieces.clone(), unknown, byte_fallback).unwrap();
+            let mut own = Pieces::default();
+            pieces.iter().for_each(|(piece, score)| own.push(piece, *score));
+            let own = Unigram::new(own, unknown, byte_fallback).unwrap();
             for text in &texts {
                 match (original.tokenize(text), own.tokenize(text)) {
                     (Ok(expected), Ok(found)) => assert_eq!(found, expected, "{seed} {text:?}"),
