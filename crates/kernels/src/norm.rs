@@ -46,57 +46,81 @@ impl Kernel for Rows<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
         let width = self.scale.len();
-        let whole = width / S::LANES * S::LANES;
         for (i, row) in self.x.chunks_exact_mut(width).enumerate() {
-            if let Some(residual) = self.residual {
-                row.iter_mut().zip(&residual[i * width..]).for_each(|(x, residual)| *x += residual);
-            }
-            let mean = sum(simd, row, 0.0, |_, x, _| x) / width as f32;
-            let variance = sum(simd, row, mean, |simd, x, mean| {
-                let distance = simd.sub(x, mean);
-                simd.mul(distance, distance)
-            }) / width as f32;
-            let factor = 1.0 / (variance + self.epsilon).sqrt();
-            let normal = |x: S::Vector, scale: S::Vector, shift: S::Vector| {
-                let y = simd.mul(simd.sub(x, simd.splat(mean)), simd.splat(factor));
-                simd.mul_add(y, scale, shift)
+            let total = match self.residual {
+                Some(residual) => add_and_sum(simd, row, &residual[i * width..][..width]),
+                None => sum(simd, row, 0.0, |sum, x, _| simd.add(sum, x)),
             };
-            for j in (0..whole).step_by(S::LANES) {
-                let y =
-                    normal(simd.load(&row[j..]), simd.load(&self.scale[j..]), simd.load(&self.shift[j..]));
-                simd.store(y, &mut row[j..]);
+            let mean = total / width as f32;
+            let variance = sum(simd, row, mean, |sum, x, mean| {
+                let distance = simd.sub(x, mean);
+                simd.mul_add(distance, distance, sum)
+            }) / width as f32;
+            let (mean, factor) = (simd.splat(mean), simd.splat(1.0 / (variance + self.epsilon).sqrt()));
+            let normal = |x: S::Vector, scale: S::Vector, shift: S::Vector| {
+                simd.mul_add(simd.mul(simd.sub(x, mean), factor), scale, shift)
+            };
+            let mut vectors = row.chunks_exact_mut(S::LANES);
+            let (scales, shifts) = (self.scale.chunks_exact(S::LANES), self.shift.chunks_exact(S::LANES));
+            let (scale, shift) = (simd.load_part(scales.remainder()), simd.load_part(shifts.remainder()));
+            for ((x, scale), shift) in (&mut vectors).zip(scales).zip(shifts) {
+                simd.store(normal(simd.load(x), simd.load(scale), simd.load(shift)), x);
             }
-            let rest = whole..width;
-            let scale = simd.load_part(&self.scale[rest.clone()]);
-            let y =
-                normal(simd.load_part(&row[rest.clone()]), scale, simd.load_part(&self.shift[rest.clone()]));
-            simd.store_part(y, &mut row[rest]);
+            let rest = vectors.into_remainder();
+            simd.store_part(normal(simd.load_part(rest), scale, shift), rest);
         }
     }
 }
 
-/// Σ f(x, center) over a row. In four chains, which hide the latency of the addition; the order depends on the width alone.
+// Sums run in four chains, which hide the latency of the addition; their order depends on the width alone.
+
+/// A sum over a row, to which `f(sum, x, center)` adds a vector; lanes beyond the row have x = center = 0.
 #[inline(always)]
-fn sum<S: Simd>(simd: S, row: &[f32], center: f32, f: impl Fn(S, S::Vector, S::Vector) -> S::Vector) -> f32 {
-    let center = simd.splat(center);
+fn sum<S: Simd>(
+    simd: S,
+    row: &[f32],
+    center: f32,
+    f: impl Fn(S::Vector, S::Vector, S::Vector) -> S::Vector,
+) -> f32 {
+    let centers = simd.splat(center);
     let mut sums = [simd.splat(0.0); 4];
-    let mut chunks = row.chunks_exact(4 * S::LANES);
-    for chunk in &mut chunks {
+    let mut blocks = row.chunks_exact(4 * S::LANES);
+    for block in &mut blocks {
         for v in 0..4 {
-            sums[v] = simd.add(sums[v], f(simd, simd.load(&chunk[v * S::LANES..]), center));
+            sums[v] = f(sums[v], simd.load(&block[v * S::LANES..]), centers);
         }
     }
-    let mut rest = 0.0;
-    let mut vectors = chunks.remainder().chunks_exact(S::LANES);
+    let mut vectors = blocks.remainder().chunks_exact(S::LANES);
     for vector in &mut vectors {
-        sums[0] = simd.add(sums[0], f(simd, simd.load(vector), center));
+        sums[0] = f(sums[0], simd.load(vector), centers);
     }
-    for &x in vectors.remainder() {
-        let mut one = [0.0; 16];
-        simd.store(f(simd, simd.splat(x), center), &mut one);
-        rest += one[0];
+    let rest = vectors.remainder();
+    if !rest.is_empty() {
+        sums[0] = f(sums[0], simd.load_part(rest), simd.load_part(&[center; 16][..rest.len()]));
     }
-    simd.sum(simd.add(simd.add(sums[0], sums[1]), simd.add(sums[2], sums[3]))) + rest
+    simd.sum(simd.add(simd.add(sums[0], sums[1]), simd.add(sums[2], sums[3])))
+}
+
+/// Adds `residual` to a row and returns the sum of the result.
+#[inline(always)]
+fn add_and_sum<S: Simd>(simd: S, row: &mut [f32], residual: &[f32]) -> f32 {
+    let mut sums = [simd.splat(0.0); 4];
+    let (mut blocks, mut others) = (row.chunks_exact_mut(4 * S::LANES), residual.chunks_exact(4 * S::LANES));
+    for (block, other) in (&mut blocks).zip(&mut others) {
+        for v in 0..4 {
+            let at = v * S::LANES;
+            let y = simd.add(simd.load(&block[at..]), simd.load(&other[at..]));
+            simd.store(y, &mut block[at..]);
+            sums[v] = simd.add(sums[v], y);
+        }
+    }
+    let rest = blocks.into_remainder().chunks_mut(S::LANES);
+    for (x, residual) in rest.zip(others.remainder().chunks(S::LANES)) {
+        let y = simd.add(simd.load_part(x), simd.load_part(residual));
+        simd.store_part(y, x);
+        sums[0] = simd.add(sums[0], y);
+    }
+    simd.sum(simd.add(simd.add(sums[0], sums[1]), simd.add(sums[2], sums[3])))
 }
 
 /// Rows whose contributions to the gradients of scale and shift are summed first; these sums are added in order. Fixed, so

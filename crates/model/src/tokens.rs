@@ -2,18 +2,24 @@
 //!
 //! This is which files are read, what surrounds a text (special tokens, prompt), and what does not fit. It is not the
 //! algorithms that divide a text: those are the crate `tokenizers`, which is given parts that were checked before
-//! (`build`), because it panics on some that do not fit together.
+//! (`build`), because it panics on some that do not fit together. Only the unigram model is our own (`unigram`).
 
+mod any_model;
 mod build;
 mod charsmap;
 mod config;
 mod json_file;
 mod sentencepiece;
 mod source;
+mod unigram;
 
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
+
+use tokenizers::{
+    DecoderWrapper, NormalizerWrapper, PostProcessorWrapper, PreTokenizerWrapper, TokenizerImpl,
+};
 
 use crate::{Error, Result};
 
@@ -36,10 +42,18 @@ pub struct Tokens {
     pub cut: usize,
 }
 
+type Inner = TokenizerImpl<
+    any_model::AnyModel,
+    NormalizerWrapper,
+    PreTokenizerWrapper,
+    PostProcessorWrapper,
+    DecoderWrapper,
+>;
+
 /// What turns texts into token ids. Can be used from several threads at once.
 pub struct Tokenizer {
     /// Without special tokens around the text, truncation and padding: those are done here.
-    inner: tokenizers::Tokenizer,
+    inner: Inner,
     /// Special tokens before every text.
     before: Vec<u32>,
     /// Special tokens after every text.

@@ -81,7 +81,9 @@ fn interrupted_and_resumed_ends_with_the_same_bits() {
             // The log is whole: the steps before the interruption and after it.
             let log = std::fs::read_to_string(folder.path().join("train_log.jsonl")).unwrap();
             let steps = |log: &str| -> Vec<u64> {
-                let step = |line: &str| serde_json::from_str::<serde_json::Value>(line).unwrap()["step"].as_u64().unwrap();
+                let step = |line: &str| {
+                    serde_json::from_str::<serde_json::Value>(line).unwrap()["step"].as_u64().unwrap()
+                };
                 log.lines().map(step).collect()
             };
             assert_eq!(steps(&log), (1..=16).collect::<Vec<_>>());
@@ -91,7 +93,11 @@ fn interrupted_and_resumed_ends_with_the_same_bits() {
                 .filter(|name| name.starts_with("checkpoint") || name.starts_with('.'))
                 .collect();
             names.sort();
-            assert_eq!(names, ["checkpoint-10", "checkpoint-15"], "two checkpoints stay, and nothing half-written");
+            assert_eq!(
+                names,
+                ["checkpoint-10", "checkpoint-15"],
+                "two checkpoints stay, and nothing half-written"
+            );
         }
     }
 }
@@ -116,12 +122,14 @@ fn what_is_saved_gives_the_vectors_of_what_was_trained() {
         let trained = train(name, &arguments(json!({"max_steps": 6})), Some(&out), false, None).unwrap();
         let opened = SentenceTransformer::load(out.to_str().unwrap()).unwrap();
         assert!(opened.notices().is_empty(), "{:?}", opened.notices());
-        let encode = |model: &SentenceTransformer| model.encode(&texts, &EncodeOptions::default()).unwrap().embeddings;
+        let encode =
+            |model: &SentenceTransformer| model.encode(&texts, &EncodeOptions::default()).unwrap().embeddings;
         let (ours, theirs) = (encode(&trained.model), encode(&opened));
         for (a, b) in ours.as_slice().iter().zip(theirs.as_slice()) {
             assert!((a - b).abs() <= 1e-6, "{a} and {b}");
         }
-        let original = SentenceTransformer::load(golden().join("models").join(name).to_str().unwrap()).unwrap();
+        let original =
+            SentenceTransformer::load(golden().join("models").join(name).to_str().unwrap()).unwrap();
         assert_ne!(encode(&original), theirs);
         // Tokenizer files are byte for byte those of the original.
         for file in ["tokenizer.json", "tokenizer_config.json", "config.json"] {
@@ -139,8 +147,8 @@ fn a_resumed_training_refuses_other_data_and_arguments() {
     let folder = tempfile::tempdir().unwrap();
     let stopped = train("bert", &arguments(json!({})), Some(folder.path()), false, Some(3));
     assert!(matches!(stopped, Err(Error::Interrupted)));
-    let message =
-        train("bert", &arguments(json!({"learning_rate": 2e-3})), Some(folder.path()), true, None).unwrap_err();
+    let message = train("bert", &arguments(json!({"learning_rate": 2e-3})), Some(folder.path()), true, None)
+        .unwrap_err();
     let message = message.to_string();
     assert!(message.contains("learning_rate is 0.001 in the checkpoint and 0.002 now"), "{message}");
 }

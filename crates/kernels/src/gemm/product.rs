@@ -131,7 +131,7 @@ impl<K: Kind> Kernel for Block<'_, K> {
                         a: self.x.words[row * self.x.row + first..].as_ptr(),
                         a_row: self.x.row,
                         a_step: 1,
-                        b: panel[first * PANEL + column % PANEL..].as_ptr(),
+                        b: panel.as_ptr().wrapping_add(first * PANEL + column % PANEL),
                         b_step: PANEL,
                         zeros: self.x.zeros.as_ptr().wrapping_add(row),
                         totals: totals.wrapping_add(column),

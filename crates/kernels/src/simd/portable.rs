@@ -1,6 +1,7 @@
 //! Any machine: arrays of eight numbers and loops, which the compiler turns into what the target always has (SSE2, NEON).
 
 use super::Simd;
+use super::math::SHIFT;
 
 #[derive(Clone, Copy)]
 pub(super) struct Portable;
@@ -22,8 +23,8 @@ impl Simd for Portable {
 
     const LANES: usize = LANES;
 
-    /// Of 32 registers of four lanes, 6 × 4 are accumulators; of the 16 of SSE2, 3 × 4.
-    const TILE_ROWS: usize = if cfg!(target_arch = "aarch64") { 6 } else { 3 };
+    /// Of 32 registers of four lanes, 6 × 4 are accumulators; of the 16 of SSE2, 2 × 4: with 3 × 4, operands do not fit beside.
+    const TILE_ROWS: usize = if cfg!(target_arch = "aarch64") { 6 } else { 2 };
 
     const TILE_VECTORS: usize = 2;
 
@@ -131,7 +132,8 @@ impl Simd for Portable {
         // In two factors, since n goes beyond the exponents of f32.
         let power = |n: i32| f32::from_bits((n + 127).cast_unsigned() << 23);
         zip(y, n, |y, n| {
-            let n = n as i32;
+            // A conversion would look after what is no integer.
+            let n = (n + SHIFT).to_bits().wrapping_sub(SHIFT.to_bits()).cast_signed();
             y * power(n >> 1) * power(n - (n >> 1))
         })
     }
@@ -149,24 +151,36 @@ impl Simd for Portable {
 
     #[inline(always)]
     fn dot_bf16(self, a: Self::Words, b: Self::Words, sum: Self::Vector) -> Self::Vector {
-        let mut out = sum;
-        for i in 0..LANES {
-            let low = |word: u32| f32::from_bits(word << 16);
-            let high = |word: u32| f32::from_bits(word & 0xFFFF_0000);
-            out[i] = sum[i] + low(a[i]) * low(b[i]) + high(a[i]) * high(b[i]);
+        #[cfg(target_arch = "x86_64")]
+        return sse2::dot_bf16(a, b, sum);
+        #[cfg(not(target_arch = "x86_64"))]
+        {
+            let mut out = sum;
+            for i in 0..LANES {
+                let low = |word: u32| f32::from_bits(word << 16);
+                let high = |word: u32| f32::from_bits(word & 0xFFFF_0000);
+                out[i] = sum[i] + low(a[i]) * low(b[i]) + high(a[i]) * high(b[i]);
+            }
+            out
         }
-        out
     }
 
     #[inline(always)]
     fn dot_i8(self, a: Self::Words, b: Self::Words, sum: Self::Words) -> Self::Words {
-        let mut out = sum;
-        for i in 0..LANES {
-            let (a, b) = (a[i].to_le_bytes(), b[i].to_le_bytes());
-            let products = a.into_iter().zip(b).map(|(a, b)| i32::from(a) * i32::from(b.cast_signed()));
-            out[i] = sum[i].wrapping_add(products.sum::<i32>().cast_unsigned());
+        #[cfg(target_arch = "x86_64")]
+        return sse2::dot_i8(a, b, sum);
+        #[cfg(not(target_arch = "x86_64"))]
+        {
+            let mut out = sum;
+            for i in 0..LANES {
+                let (a, b) = (a[i].cast_signed(), b[i].cast_signed());
+                // Factors of 32 bits that fit into 16: compilers know what to do with them, other than with bytes.
+                let product = |at: u32| (a >> at & 0xFF).wrapping_mul(b << (24 - at) >> 24);
+                let products = [0, 8, 16, 24].map(product).into_iter().fold(0, i32::wrapping_add);
+                out[i] = sum[i].wrapping_add(products.cast_unsigned());
+            }
+            out
         }
-        out
     }
 
     #[inline(always)]
@@ -186,7 +200,7 @@ impl Simd for Portable {
 
     #[inline(always)]
     fn store_bytes(self, v: Self::Vector, to: &mut [u8]) {
-        to[..LANES].iter_mut().zip(v).for_each(|(to, v)| *to = v.round_ties_even() as u8);
+        to[..LANES].iter_mut().zip(v).for_each(|(to, v)| *to = (v + SHIFT).to_bits() as u8);
     }
 
     #[inline(always)]
@@ -206,5 +220,49 @@ impl Simd for Portable {
     #[inline(always)]
     fn sum(self, v: Self::Vector) -> f32 {
         ((v[0] + v[4]) + (v[2] + v[6])) + ((v[1] + v[5]) + (v[3] + v[7]))
+    }
+}
+
+/// What compilers do not find by themselves, or not as well.
+#[cfg(target_arch = "x86_64")]
+mod sse2 {
+    use std::arch::x86_64::*;
+
+    use super::LANES;
+
+    #[inline(always)]
+    pub(super) fn dot_bf16(a: [u32; LANES], b: [u32; LANES], sum: [f32; LANES]) -> [f32; LANES] {
+        // SAFETY: eight words, numbers or two vectors are the same 32 bytes, of which every pattern is valid; SSE2 is a part of x86-64.
+        unsafe {
+            let halves = |words| std::mem::transmute::<[u32; LANES], [__m128i; 2]>(words);
+            let (a, b) = (halves(a), halves(b));
+            let mut sum = std::mem::transmute::<[f32; LANES], [__m128; 2]>(sum);
+            let low = |words| _mm_castsi128_ps(_mm_slli_epi32::<16>(words));
+            let high =
+                |words| _mm_castsi128_ps(_mm_and_si128(words, _mm_set1_epi32(0xFFFF_0000u32.cast_signed())));
+            for i in 0..2 {
+                sum[i] = _mm_add_ps(sum[i], _mm_mul_ps(low(a[i]), low(b[i])));
+                sum[i] = _mm_add_ps(sum[i], _mm_mul_ps(high(a[i]), high(b[i])));
+            }
+            std::mem::transmute::<[__m128; 2], [f32; LANES]>(sum)
+        }
+    }
+
+    #[inline(always)]
+    pub(super) fn dot_i8(a: [u32; LANES], b: [u32; LANES], sum: [u32; LANES]) -> [u32; LANES] {
+        // SAFETY: eight words and two vectors are the same 32 bytes, of which every pattern is valid; SSE2 is a part of x86-64.
+        unsafe {
+            let halves = |words| std::mem::transmute::<[u32; LANES], [__m128i; 2]>(words);
+            let (a, b, mut sum) = (halves(a), halves(b), halves(sum));
+            for i in 0..2 {
+                // Bytes as pairs of 16 bits.
+                let (a0, a1) = (_mm_and_si128(a[i], _mm_set1_epi16(0xFF)), _mm_srli_epi16::<8>(a[i]));
+                let b0 = _mm_srai_epi16::<8>(_mm_slli_epi16::<8>(b[i]));
+                let b1 = _mm_srai_epi16::<8>(b[i]);
+                let products = _mm_add_epi32(_mm_madd_epi16(a0, b0), _mm_madd_epi16(a1, b1));
+                sum[i] = _mm_add_epi32(sum[i], products);
+            }
+            std::mem::transmute::<[__m128i; 2], [u32; LANES]>(sum)
+        }
     }
 }

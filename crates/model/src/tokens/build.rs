@@ -3,14 +3,15 @@
 
 use serde_json::Value;
 use tokenizers::models::bpe::{BPE, Vocab};
-use tokenizers::models::unigram::Unigram;
 use tokenizers::models::wordlevel::WordLevel;
 use tokenizers::models::wordpiece::WordPiece;
 use tokenizers::normalizers::Sequence;
 use tokenizers::{ModelWrapper, NormalizerWrapper, PreTokenizerWrapper};
 
+use super::any_model::AnyModel;
 use super::charsmap;
 use super::json_file::{ModelPart, Vocabulary};
+use super::unigram::{Pieces, Unigram};
 
 /// What went wrong, without the file: the caller knows it.
 type Result<T> = std::result::Result<T, String>;
@@ -22,7 +23,7 @@ const TOO_LARGE: u32 = 1 << 30;
 pub(super) type Around = (Vec<u32>, Vec<u32>);
 
 /// The model as the file has it.
-pub(super) fn model(part: ModelPart) -> Result<ModelWrapper> {
+pub(super) fn model(part: ModelPart) -> Result<AnyModel> {
     let kind = part.kind().to_owned();
     match (kind.as_str(), part.vocab) {
         ("WordPiece", Vocabulary::Ids(vocab)) => {
@@ -58,12 +59,18 @@ pub(super) fn model(part: ModelPart) -> Result<ModelWrapper> {
             if let Some(suffix) = part.end_of_word_suffix {
                 builder = builder.end_of_word_suffix(suffix);
             }
-            Ok(builder.build().map_err(|error| format!("the BPE model cannot be used: {error}"))?.into())
+            Ok(ModelWrapper::from(
+                builder.build().map_err(|error| format!("the BPE model cannot be used: {error}"))?,
+            )
+            .into())
         }
         ("WordLevel", Vocabulary::Ids(vocab)) => {
             let unknown = part.unk_token.unwrap_or_else(|| "<unk>".to_owned());
             let model = WordLevel::builder().vocab(checked(vocab)?).unk_token(unknown).build();
-            Ok(model.map_err(|error| format!("the WordLevel model cannot be used: {error}"))?.into())
+            Ok(ModelWrapper::from(
+                model.map_err(|error| format!("the WordLevel model cannot be used: {error}"))?,
+            )
+            .into())
         }
         ("Unigram", Vocabulary::Scores(vocab)) => {
             unigram(vocab, part.unk_id, part.byte_fallback.unwrap_or(false))
@@ -78,44 +85,34 @@ pub(super) fn model(part: ModelPart) -> Result<ModelWrapper> {
 }
 
 /// A WordPiece model. Words of more than `longest` characters are unknown.
-pub(super) fn word_piece(vocab: Vocab, unknown: &str, prefix: &str, longest: usize) -> Result<ModelWrapper> {
+pub(super) fn word_piece(vocab: Vocab, unknown: &str, prefix: &str, longest: usize) -> Result<AnyModel> {
     let model = WordPiece::builder()
         .vocab(checked(vocab)?)
         .unk_token(unknown.to_owned())
         .continuing_subword_prefix(prefix.to_owned())
         .max_input_chars_per_word(longest)
         .build();
-    Ok(model.map_err(|error| format!("the WordPiece model cannot be used: {error}"))?.into())
+    Ok(ModelWrapper::from(model.map_err(|error| format!("the WordPiece model cannot be used: {error}"))?)
+        .into())
 }
 
 /// The byte-level BPE model of RoBERTa: without an unknown token.
-pub(super) fn byte_level_bpe(vocab: Vocab, merges: Vec<(String, String)>) -> Result<ModelWrapper> {
+pub(super) fn byte_level_bpe(vocab: Vocab, merges: Vec<(String, String)>) -> Result<AnyModel> {
     let model = BPE::builder()
         .vocab_and_merges(checked(vocab)?, merges)
         .continuing_subword_prefix(String::new())
         .end_of_word_suffix(String::new())
         .build();
-    Ok(model.map_err(|error| format!("the BPE model cannot be used: {error}"))?.into())
+    Ok(ModelWrapper::from(model.map_err(|error| format!("the BPE model cannot be used: {error}"))?).into())
 }
 
 /// A unigram model.
-pub(super) fn unigram(
-    vocab: Vec<(String, f64)>,
-    unknown: Option<usize>,
-    byte_fallback: bool,
-) -> Result<ModelWrapper> {
-    if vocab.is_empty() {
+pub(super) fn unigram(vocab: Pieces, unknown: Option<usize>, byte_fallback: bool) -> Result<AnyModel> {
+    if vocab.len() == 0 {
         return Err("the vocabulary is empty".to_owned());
     }
-    if unknown.is_some_and(|unknown| unknown >= vocab.len()) {
-        return Err(format!(
-            "the unknown token is number {}, but there are only {} tokens",
-            unknown.unwrap_or(0),
-            vocab.len()
-        ));
-    }
-    let model = Unigram::from(vocab, unknown, byte_fallback);
-    Ok(model.map_err(|error| format!("the unigram model cannot be used: {error}"))?.into())
+    let model = Unigram::new(vocab, unknown, byte_fallback);
+    model.map(AnyModel::Unigram).map_err(|error| format!("the unigram model cannot be used: {error}"))
 }
 
 /// The normalizer as the file has it.

@@ -1,5 +1,6 @@
 //! `tokenizer.json`, read into its parts. Nothing of it runs before `build` has looked at it.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::fs;
 use std::path::Path;
@@ -9,6 +10,7 @@ use serde::de::{Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 use tokenizers::models::bpe::Vocab;
 
+use super::unigram::Pieces;
 use crate::{Error, Result, json};
 
 /// The largest file that is read. The largest of published models have some 35 MB.
@@ -49,7 +51,7 @@ pub(super) struct ModelPart {
 /// Tokens with their ids, or with their scores in the order of ids.
 pub(super) enum Vocabulary {
     Ids(Vocab),
-    Scores(Vec<(String, f64)>),
+    Scores(Pieces),
 }
 
 /// Pairs of pieces that become one, the most urgent first.
@@ -96,11 +98,13 @@ impl<'de> Deserialize<'de> for Vocabulary {
             }
 
             fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
-                let mut scores = Vec::new();
-                while let Some(entry) = list.next_element::<(String, f64)>()? {
-                    scores.push(entry);
+                #[derive(Deserialize)]
+                struct Entry<'a>(#[serde(borrow)] Cow<'a, str>, f64);
+                let mut pieces = Pieces::default();
+                while let Some(Entry(piece, score)) = list.next_element()? {
+                    pieces.push(&piece, score);
                 }
-                Ok(Vocabulary::Scores(scores))
+                Ok(Vocabulary::Scores(pieces))
             }
         }
         deserializer.deserialize_any(Either)

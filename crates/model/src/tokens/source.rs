@@ -12,14 +12,16 @@ use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::pre_tokenizers::metaspace::{Metaspace, PrependScheme};
 use tokenizers::pre_tokenizers::sequence::Sequence as PreTokenizers;
 use tokenizers::pre_tokenizers::whitespace::WhitespaceSplit;
-use tokenizers::{AddedToken, ModelWrapper, NormalizerWrapper, PreTokenizerWrapper};
+use tokenizers::{AddedToken, NormalizerWrapper, PreTokenizerWrapper};
 
-use super::Tokenizer;
+use super::any_model::AnyModel;
 use super::build::{self, Around};
 use super::charsmap;
 use super::config::{self, Config};
 use super::json_file::{TokenizerFile, Vocabulary, split_merge};
 use super::sentencepiece::{self, CONTROL, UNIGRAM, USER_DEFINED};
+use super::unigram::Pieces;
+use super::{Inner, Tokenizer};
 use crate::{Error, Result, json};
 
 pub(super) const TOKENIZER_JSON: &str = "tokenizer.json";
@@ -111,7 +113,7 @@ impl Class {
 
 /// Everything but the special tokens.
 struct Parts {
-    model: ModelWrapper,
+    model: AnyModel,
     normalizer: Option<NormalizerWrapper>,
     pre_tokenizer: Option<PreTokenizerWrapper>,
     /// Added before those of the configuration.
@@ -125,7 +127,7 @@ struct Parts {
 
 impl Parts {
     /// Parts without a normalizer, a pre-tokenizer and added tokens.
-    fn new(file: &'static str, model: ModelWrapper) -> Self {
+    fn new(file: &'static str, model: AnyModel) -> Self {
         Self {
             model,
             normalizer: None,
@@ -297,7 +299,7 @@ fn roberta(
 fn xlm_roberta(
     path: &Path,
     file: &'static str,
-    vocab: Vec<(String, f64)>,
+    vocab: Pieces,
     map: Option<&[u8]>,
     config: &Config,
 ) -> Result<Parts> {
@@ -335,12 +337,13 @@ fn from_sentencepiece(path: &Path, config: &mut Config) -> Result<Parts> {
             .map(|piece| AddedToken::from(piece.text.as_str(), piece.kind == CONTROL).normalized(false))
             .collect();
     }
-    let special =
-        |name: &str| (config.token(name).map(|token| token.content.clone()).unwrap_or_default(), 0.0);
-    let mut vocab: Vec<(String, f64)> =
-        ["bos_token", "pad_token", "eos_token", "unk_token"].map(special).into();
-    vocab.extend(model.pieces.into_iter().skip(3).map(|piece| (piece.text, f64::from(piece.score))));
-    vocab.push(special("mask_token"));
+    let special = |name: &str| config.token(name).map_or("", |token| &token.content);
+    let mut vocab = Pieces::default();
+    for name in ["bos_token", "pad_token", "eos_token", "unk_token"] {
+        vocab.push(special(name), 0.0);
+    }
+    model.pieces.iter().skip(3).for_each(|piece| vocab.push(&piece.text, piece.score.into()));
+    vocab.push(special("mask_token"), 0.0);
     let map = Some(model.charsmap).filter(|map| !map.is_empty());
     xlm_roberta(path, SENTENCEPIECE, vocab, map.as_deref(), config)
 }
@@ -385,14 +388,9 @@ fn read_text(path: &Path) -> Result<String> {
 /// Puts the parts together and adds the special tokens in the order of `TokenizersBackend.__init__`
 /// (`tokenization_utils_tokenizers.py`), which decides the ids of those that the vocabulary does not have.
 fn assemble(parts: Parts, class: Class, config: &Config, do_lower_case: bool) -> Result<Tokenizer, String> {
-    let kind = match &parts.model {
-        ModelWrapper::BPE(_) => "BPE",
-        ModelWrapper::WordPiece(_) => "WordPiece",
-        ModelWrapper::WordLevel(_) => "WordLevel",
-        ModelWrapper::Unigram(_) => "Unigram",
-    };
+    let kind = parts.model.kind();
     let normalizer = if do_lower_case { Some(lowercase_first(parts.normalizer)) } else { parts.normalizer };
-    let mut inner = tokenizers::Tokenizer::new(parts.model);
+    let mut inner = Inner::new(parts.model);
     let failed = |error: tokenizers::Error| format!("its special tokens cannot be used together: {error}");
     inner.with_normalizer(normalizer).map_err(failed)?;
     inner.with_pre_tokenizer(parts.pre_tokenizer);
