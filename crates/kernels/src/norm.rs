@@ -195,10 +195,10 @@ impl Kernel for RowsGrad<'_> {
         };
         let (d_scale, d_shift) = self.sums.split_at_mut(width);
         for (x, d) in self.x.chunks_exact(width).zip(self.d.chunks_exact_mut(width)) {
-            let mean = sum(simd, x, 0.0, |_, x, _| x) / n;
-            let variance = sum(simd, x, mean, |simd, x, mean| {
+            let mean = sum(simd, x, 0.0, |sum, x, _| simd.add(sum, x)) / n;
+            let variance = sum(simd, x, mean, |sum, x, mean| {
                 let distance = simd.sub(x, mean);
-                simd.mul(distance, distance)
+                simd.mul_add(distance, distance, sum)
             }) / n;
             let factor = simd.splat(1.0 / (variance + self.epsilon).sqrt());
             let mean = simd.splat(mean);

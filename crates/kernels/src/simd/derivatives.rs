@@ -1,7 +1,7 @@
 //! Derivatives of the elementary functions, vector by vector. Coefficients: `coefficients.py` of this crate. NaN gives NaN.
 
 use super::Simd;
-use super::math::{exp, polynomial, sigmoid, tanh};
+use super::math::{exp, lower_tail, sigmoid, tanh};
 use crate::activation::Activation;
 
 /// f′(x) of an activation.
@@ -31,35 +31,17 @@ pub(crate) fn derivative<S: Simd>(simd: S, x: S::Vector, activation: Activation)
     }
 }
 
-/// Φ(x) + x φ(x), φ and Φ being density and distribution of the standard normal.
-///
-/// 1 − Φ(t) = e^(−t²/2) u P(u) for t = |x|, u = 1 / (1 + t/4), the form of Abramowitz & Stegun 7.1.26.
+/// Φ(x) + x φ(x), φ and Φ being density and distribution of the standard normal. With n = −|x|, Φ(x) is Φ(n) or 1 − Φ(n).
 #[inline(always)]
 fn gelu<S: Simd>(simd: S, x: S::Vector) -> S::Vector {
-    const TAIL: [f32; 10] = [
-        9.974_499e-2,
-        9.954_634e-2,
-        9.508_964e-2,
-        7.390_249e-2,
-        8.136_8e-2,
-        2.221_215_7e-2,
-        1.738_578_6e-2,
-        5.969_237_4e-2,
-        -6.611_891e-2,
-        1.717_713_3e-2,
-    ];
     /// 1/√(2π)
     const DENSITY: f32 = 0.398_942_28;
-    // At 15 the power is 0 in f32.
-    let t = simd.min(simd.splat(15.0), simd.abs(x));
-    let u = simd.div(simd.splat(4.0), simd.add(simd.splat(4.0), t));
-    let gauss = exp(simd, simd.mul(t, simd.mul(t, simd.splat(-0.5))));
-    let tail = simd.mul(gauss, simd.mul(u, polynomial(simd, u, TAIL)));
-    let zero = simd.splat(0.0);
-    let distribution = simd.select_less(x, zero, tail, simd.sub(simd.splat(1.0), tail));
-    // |x| is bounded, so that 0 · ∞ does not come up.
-    let slope = simd.mul(simd.copy_sign(t, x), simd.mul(gauss, simd.splat(DENSITY)));
-    simd.add(distribution, slope)
+    // At −8 both terms are 0 in f32 beside anything.
+    let n = simd.max(simd.splat(-8.0), simd.copy_sign(x, simd.splat(-1.0)));
+    let tail = lower_tail(simd, n);
+    let distribution = simd.select_less(x, simd.splat(0.0), tail, simd.sub(simd.splat(1.0), tail));
+    let gauss = exp(simd, simd.mul(n, simd.mul(n, simd.splat(-0.5))));
+    simd.mul_add(simd.copy_sign(n, x), simd.mul(gauss, simd.splat(DENSITY)), distribution)
 }
 
 /// With z = √(2/π) (x + 0.044715 x³) and s = 1 / (1 + e^(−2z)): s + x · 2 s (1 − s) · z′.

@@ -7,11 +7,7 @@ pub(super) const SHIFT: f32 = 12_582_912.0;
 
 /// A polynomial with ascending coefficients, by Horner's rule.
 #[inline(always)]
-pub(super) fn polynomial<S: Simd, const N: usize>(
-    simd: S,
-    x: S::Vector,
-    coefficients: [f32; N],
-) -> S::Vector {
+fn polynomial<S: Simd, const N: usize>(simd: S, x: S::Vector, coefficients: [f32; N]) -> S::Vector {
     let mut y = simd.splat(coefficients[N - 1]);
     for i in (0..N - 1).rev() {
         y = simd.mul_add(y, x, simd.splat(coefficients[i]));
@@ -57,14 +53,12 @@ pub(crate) fn tanh<S: Simd>(simd: S, x: S::Vector) -> S::Vector {
     simd.select_less(magnitude, simd.splat(0.625), near, simd.copy_sign(far, x))
 }
 
-/// x Φ(x) = max(x, 0) + n Φ(n) with n = −|x|, where Φ(n) = p(n)⁸ for a polynomial p that is 0 at −8, where n Φ(n) is 0 in f32
-/// beside anything. Nothing cancels for negative x. At −∞ it is the limit, 0.
+/// Φ(n), the standard normal distribution, for n in −8 … 0: p(n)⁸ for a polynomial p that is 0 at −8.
 ///
 /// The eighth power would multiply the error of rounding p by eight. As 1 + y, y near zero where it matters, it does not:
 /// (1 + y)² = 1 + (y² + 2y).
 #[inline(always)]
-pub(crate) fn gelu<S: Simd>(simd: S, x: S::Vector) -> S::Vector {
-    let n = simd.max(simd.splat(-8.0), simd.copy_sign(x, simd.splat(-1.0)));
+pub(super) fn lower_tail<S: Simd>(simd: S, n: S::Vector) -> S::Vector {
     let y = [
         -8.299_6e-2,
         9.145_728e-2,
@@ -80,7 +74,15 @@ pub(crate) fn gelu<S: Simd>(simd: S, x: S::Vector) -> S::Vector {
     let y = simd.mul_add(y, y, simd.add(y, y));
     let y = simd.mul_add(y, y, simd.add(y, y));
     let p = simd.add(simd.splat(1.0), y);
-    simd.mul_add(n, simd.mul(p, p), simd.max(simd.splat(0.0), x))
+    simd.mul(p, p)
+}
+
+/// x Φ(x) = max(x, 0) + n Φ(n) with n = −|x|. At −8, n Φ(n) is 0 in f32 beside anything. Nothing cancels for negative x. At
+/// −∞ it is the limit, 0.
+#[inline(always)]
+pub(crate) fn gelu<S: Simd>(simd: S, x: S::Vector) -> S::Vector {
+    let n = simd.max(simd.splat(-8.0), simd.copy_sign(x, simd.splat(-1.0)));
+    simd.mul_add(n, lower_tail(simd, n), simd.max(simd.splat(0.0), x))
 }
 
 /// x/2 (1 + tanh z) = x / (1 + e^(−2z)), z = √(2/π) (x + 0.044715 x³)
