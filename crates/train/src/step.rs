@@ -11,7 +11,7 @@ use sentir_compute::{Gradients, Memory, Pass, Randomness};
 use sentir_model::SentenceTransformer;
 use sentir_vectors::Rows;
 
-use crate::losses::{Batch, Loss};
+use crate::losses::{Batch, Cached, Loss};
 use crate::{Error, Result};
 
 /// One text column of a batch.
@@ -33,6 +33,17 @@ pub enum MiniBatch {
     Texts(usize),
     /// As many texts as have so many tokens together, but at least one.
     Tokens(usize),
+}
+
+impl MiniBatch {
+    /// As the cached form of a loss wants it.
+    pub fn of(loss: &dyn Loss) -> Self {
+        match loss.cached() {
+            None => Self::Whole,
+            Some(Cached { tokens: Some(tokens), .. }) => Self::Tokens(tokens),
+            Some(Cached { texts, .. }) => Self::Texts(texts),
+        }
+    }
 }
 
 /// What stays the same from step to step.

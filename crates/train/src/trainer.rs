@@ -19,7 +19,7 @@ use crate::losses::Loss;
 use crate::optimizer::{Decay, Hyper, clip_coefficient};
 use crate::samplers::{Batch, Sampler, Settings};
 use crate::schedule::{Schedule, Updates};
-use crate::step::{Column, Outcome, Setting, gradients_of};
+use crate::step::{Column, MiniBatch, Outcome, Setting, gradients_of};
 use crate::update::{Frozen, Update};
 use crate::{Error, Result};
 
@@ -241,8 +241,8 @@ impl Training<'_> {
         for dataset in &datasets {
             self.loss.check(dataset.columns.len(), dataset.labels.is_some())?;
         }
-        if self.loss.needs_guide() && self.guide.is_none() {
-            let message = format!("{} needs a guide model; give one with --guide", self.loss.name());
+        if self.loss.guide().is_some() && self.guide.is_none() {
+            let message = format!("{} needs its guide model to be loaded", self.loss.name());
             return Err(Error::Argument(message));
         }
         if self.arguments.load_best_model_at_end && self.evaluator.is_none() {
@@ -279,7 +279,7 @@ impl Training<'_> {
                     .tokenize_texts(&column.texts, prompt)
                     .map_err(|error| in_column(error, dataset, &column.name))?;
                 columns.push(tokens);
-                if let Some(guide) = self.guide.filter(|_| self.loss.needs_guide()) {
+                if let Some(guide) = self.guide.filter(|_| self.loss.guide().is_some()) {
                     let options = sentir_model::EncodeOptions {
                         prompt: Some(prompt),
                         interrupt: Some(self.interrupt),
@@ -288,7 +288,7 @@ impl Training<'_> {
                     guides.push(guide.encode(&column.texts, &options)?.embeddings);
                 }
             }
-            all.push(Prepared { columns, guides: self.loss.needs_guide().then_some(guides) });
+            all.push(Prepared { columns, guides: self.loss.guide().is_some().then_some(guides) });
         }
         Ok(all)
     }
@@ -326,7 +326,7 @@ impl Training<'_> {
         let setting = Setting {
             model: &self.model,
             loss: self.loss,
-            mini_batch: self.loss.mini_batch(),
+            mini_batch: MiniBatch::of(self.loss),
             seed: self.arguments.seed,
         };
         gradients_of(setting, &columns, labels.as_ref(), guide.as_deref(), number, factor, gradients, memory)

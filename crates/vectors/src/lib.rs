@@ -22,6 +22,7 @@
 pub mod compress;
 pub mod error;
 pub mod metrics;
+pub mod products;
 pub mod rows;
 pub mod similarity;
 pub mod top_k;
