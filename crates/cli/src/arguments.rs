@@ -4,9 +4,9 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
 use sentir::{Precision, Similarity, Truncation, WeightType};
 
-use crate::commands::{download, encode, inspect, prune, quantize, search, similarity};
+use crate::commands::{download, encode, inspect, prune, quantize, search, similarity, train};
 
-/// Sentence embeddings: encode texts, compare them, search in them
+/// Sentence embeddings: encode texts, compare them, search in them, fine-tune models
 #[derive(Parser)]
 #[command(name = "sentir", version, max_term_width = 110, after_help = EXAMPLES)]
 pub(crate) struct Cli {
@@ -35,6 +35,7 @@ pub(crate) enum Command {
     Inspect(inspect::Arguments),
     Quantize(quantize::Arguments),
     Prune(prune::Arguments),
+    Train(train::Arguments),
     Download(download::Arguments),
 }
 

@@ -7,3 +7,4 @@ pub(crate) mod prune;
 pub(crate) mod quantize;
 pub(crate) mod search;
 pub(crate) mod similarity;
+pub(crate) mod train;

@@ -50,6 +50,7 @@ fn run(cli: &Cli) -> Result<()> {
         Command::Inspect(arguments) => commands::inspect::run(arguments, &cli.global),
         Command::Quantize(arguments) => commands::quantize::run(arguments, &cli.global),
         Command::Prune(arguments) => commands::prune::run(arguments, &cli.global),
+        Command::Train(arguments) => commands::train::run(arguments, &cli.global),
         Command::Download(arguments) => commands::download::run(arguments, &cli.global),
     }
 }
@@ -59,7 +60,10 @@ fn run(cli: &Cli) -> Result<()> {
 fn quiet_panics_of_readers() {
     let print = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
-        if !input::parquet::reading() && !sentir::tokens::tokenizing() {
+        if !input::parquet::reading()
+            && !sentir::train::data::parquet::reading()
+            && !sentir::tokens::tokenizing()
+        {
             print(panic);
         }
     }));

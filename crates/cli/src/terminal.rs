@@ -114,6 +114,11 @@ impl Progress {
         self.bar.set_position(done);
     }
 
+    /// What stands before the bar from now on.
+    pub(crate) fn describe(&self, what: impl fmt::Display) {
+        self.bar.set_prefix(what.to_string());
+    }
+
     /// Says that it is done, in a line that stays.
     pub(crate) fn leave(&self, message: impl fmt::Display) {
         if self.wanted {

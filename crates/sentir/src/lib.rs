@@ -1,4 +1,4 @@
-//! Sentence embeddings end to end: load a sentence-transformers model, encode, compare, search.
+//! Sentence embeddings end to end: load a sentence-transformers model, encode, compare, search, fine-tune.
 //!
 //! ```
 //! use sentir::{EncodeOptions, SentenceTransformer};
@@ -46,10 +46,11 @@
 
 pub use sentir_model::{
     Description, EncodeOptions, Encoded, Error, Isa, LoadOptions, MatrixError, ModuleDescription, Prompts,
-    PruneOptions, Pruned, QuantizeOptions, Result, SentenceTransformer, Task, Truncation, TruncationReport,
-    WeightType, WeightsDescription, check_isa, isa, prune_model, quantize_model,
+    PruneOptions, Pruned, QuantizeOptions, Result, SentenceTransformer, Task, Trainable, Truncation,
+    TruncationReport, WeightType, WeightsDescription, check_isa, isa, prune_model, quantize_model,
 };
 pub use sentir_model::{download, tokens};
+pub use sentir_train as train;
 pub use sentir_vectors::compress::{Embeddings, Precision, Ranges, quantize};
 pub use sentir_vectors::top_k::{Hit, SearchOptions, search};
 pub use sentir_vectors::{Rows, Similarity, metrics, similarity};

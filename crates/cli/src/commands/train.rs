@@ -1,0 +1,352 @@
+//! `sentir train`: fine-tune a model on pairs, triplets or labelled texts. Arguments, settings from a file, and what people see
+//! while it runs; the training itself is in the library.
+
+mod settings;
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use sentir::train::checkpoint::LogEntry;
+use sentir::train::data::Dataset;
+use sentir::train::losses::{self, Loss};
+use sentir::train::trainer::{Event, Trained, Training};
+use sentir::train::update::Frozen;
+use sentir::{LoadOptions, SentenceTransformer, Trainable, WeightType};
+use serde::Serialize;
+
+use crate::arguments::Global;
+use crate::interrupt::{self, Interrupted};
+use crate::model;
+use crate::terminal::{self, Progress, grouped, notice, size};
+use settings::Settings;
+
+/// Fine-tune a model on your own data
+#[derive(Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Arguments {
+    /// The model to begin with: a directory, or the id of a model on the Hugging Face hub
+    #[arg(long, value_name = "DIR|ID")]
+    model: Option<String>,
+    /// Branch, tag or commit on the hub
+    #[arg(long, value_name = "REVISION")]
+    revision: Option<String>,
+    /// Files of training data, all with the same columns: .jsonl, .csv, .tsv or .parquet
+    #[arg(long, value_name = "FILE", num_args = 1..)]
+    data: Vec<PathBuf>,
+    /// The columns to train on, in the order that the loss expects: anchor,positive [default: all of the file]
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    columns: Option<Vec<String>>,
+    /// The directory of the result; checkpoints are written into it too
+    #[arg(long, value_name = "DIR", visible_alias = "output-dir")]
+    out: Option<PathBuf>,
+    /// Settings in a TOML file, by the names of the arguments; what is given here as well counts more
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// The loss, by its short name or that of its class [default: mnrl]
+    #[arg(long, value_name = "NAME")]
+    loss: Option<String>,
+    /// A parameter of the loss, by its name in sentence-transformers: scale=20
+    #[arg(long, value_name = "NAME=VALUE")]
+    loss_parameter: Vec<String>,
+    /// Times that the data is gone through [default: 3]
+    #[arg(long, value_name = "N", visible_alias = "num-train-epochs")]
+    epochs: Option<f64>,
+    /// Rows in a batch [default: 8]
+    #[arg(long, value_name = "N", visible_alias = "per-device-train-batch-size")]
+    batch_size: Option<u64>,
+    /// The highest learning rate [default: 5e-5]
+    #[arg(long, value_name = "RATE")]
+    learning_rate: Option<f64>,
+    /// Decides order and dropout; the same seed gives the same batches as sentence-transformers [default: 42]
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+    /// Compute in bf16; weights, gradients and the loss stay f32
+    #[arg(long)]
+    bf16: bool,
+    /// Compute each layer twice rather than remember what is inside: less memory, a third more time
+    #[arg(long)]
+    gradient_checkpointing: bool,
+    /// Any training argument of Hugging Face by its name: warmup_ratio=0.1
+    #[arg(long, value_name = "NAME=VALUE")]
+    set: Vec<String>,
+    /// The probability of dropout, in place of those of the model's config.json
+    #[arg(long, value_name = "P")]
+    dropout: Option<f32>,
+    /// Read at most so many tokens of a text
+    #[arg(long, value_name = "N")]
+    max_seq_length: Option<usize>,
+    /// Leave the embedding tables as they are
+    #[arg(long)]
+    freeze_embeddings: bool,
+    /// Leave so many of the lowest layers as they are
+    #[arg(long, value_name = "N")]
+    freeze_layers: Option<usize>,
+    /// Go on from the last checkpoint in the directory
+    #[arg(long)]
+    resume: bool,
+    /// Remove what an earlier training left in the directory
+    #[arg(long, visible_alias = "overwrite_output_dir", conflicts_with = "resume")]
+    overwrite_output_dir: bool,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  sentir train --model models/all-MiniLM-L6-v2 --data pairs.jsonl \\
+      --columns anchor,positive --epochs 5 --batch-size 64 \\
+      --learning-rate 2e-5 --out my-model
+  sentir train --config training.toml --resume
+
+The first column is what is asked, the second what answers it, others are hard
+negatives; a column called label or score is the label. Losses: mnrl (the
+default), cmnrl, symmetric-mnrl, cosent, angle, cosine-similarity, triplet,
+contrastive, online-contrastive, mse, margin-mse, gist, matryoshka.
+
+Ctrl-C writes a checkpoint; --resume goes on from there, to the same bits.";
+
+/// What is printed with `--json`.
+#[derive(Serialize)]
+struct Outcome {
+    path: PathBuf,
+    updates: usize,
+    epochs: f64,
+    parameters: usize,
+    /// The mean of the last tenth of the updates.
+    loss: Option<f64>,
+    seconds: f64,
+    tokens_per_second: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    best_metric: Option<f64>,
+}
+
+/// Trains.
+pub(crate) fn run(arguments: &Arguments, global: &Global) -> Result<()> {
+    let settings = Settings::new(arguments)?;
+    for message in &settings.notices {
+        notice(global.quiet, message);
+    }
+    prepare_directory(&settings.out, &settings)?;
+    let name = settings.data[0].file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    let dataset = Dataset::read(&name, &settings.data, settings.columns.as_deref())?;
+    let loss = losses::from_name(&settings.loss, &settings.loss_parameters)?;
+    let mut model = load(&settings, settings.trainable(), global)?;
+    if let Some(p) = settings.dropout {
+        model.set_dropout([p, p]);
+    }
+    let guide = match loss.guide() {
+        Some(guide) => Some(model::find(guide, None, LoadOptions::default(), global.quiet)?),
+        None => None,
+    };
+    warn(&settings, &dataset, &*loss, global);
+
+    let mut view = View::new(global, &settings.out);
+    let polling = interrupt::polling();
+    let training = Training {
+        model,
+        datasets: vec![dataset],
+        loss: &*loss,
+        guide: guide.as_ref(),
+        evaluator: None,
+        arguments: &settings.arguments,
+        frozen: Frozen { embeddings: settings.freeze_embeddings, layers: settings.freeze_layers },
+        early_stopping_patience: None,
+        output_dir: Some(&settings.out),
+        resume: settings.resume,
+        interrupt: interrupt::flag(),
+    };
+    let trained = training.run(&mut |event| view.show(&event));
+    drop(polling);
+    let parameters = view.parameters;
+    drop(view);
+    let trained = trained.map_err(|error| match error {
+        sentir::train::Error::Interrupted => anyhow::Error::from(Interrupted(
+            "interrupted; a checkpoint was written: the same command with --resume goes on from there",
+        )),
+        other => other.into(),
+    })?;
+    let outcome = outcome(&settings.out, &trained, parameters);
+    terminal::print(|out| {
+        if arguments.json {
+            serde_json::to_writer_pretty(&mut *out, &outcome)?;
+            writeln!(out)
+        } else {
+            write(out, &outcome)
+        }
+    })
+}
+
+fn load(settings: &Settings, trainable: Trainable, global: &Global) -> Result<SentenceTransformer> {
+    let options = LoadOptions {
+        max_seq_length: settings.max_seq_length,
+        dtype: settings.arguments.bf16.then_some(WeightType::Bf16),
+        trainable,
+        ..LoadOptions::default()
+    };
+    let model = model::find(&settings.model, settings.revision.as_deref(), options, global.quiet)?;
+    for message in model.notices() {
+        notice(global.quiet, message);
+    }
+    Ok(model)
+}
+
+/// A directory that holds something already is somebody's: it is used only if the user says so.
+fn prepare_directory(out: &Path, settings: &Settings) -> Result<()> {
+    let occupied = match std::fs::read_dir(out) {
+        Ok(mut entries) => entries.next().is_some(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => false,
+        Err(error) => return Err(error).context(format!("{} cannot be used", out.display())),
+    };
+    if !occupied || settings.resume {
+        return Ok(());
+    }
+    if !settings.overwrite_output_dir {
+        bail!(
+            "{} is not empty; choose another directory, go on from its last checkpoint with --resume, or begin anew \
+             with --overwrite-output-dir",
+            out.display()
+        );
+    }
+    for entry in std::fs::read_dir(out)? {
+        let path = entry?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if name.starts_with("checkpoint-") && path.join("trainer_state.json").is_file() {
+            std::fs::remove_dir_all(&path).with_context(|| path.display().to_string())?;
+        }
+    }
+    Ok(())
+}
+
+/// What often goes wrong without an error.
+fn warn(settings: &Settings, dataset: &Dataset, loss: &dyn Loss, global: &Global) {
+    let arguments = &settings.arguments;
+    let in_batch = loss.name().contains("Ranking") || loss.name().contains("GIST");
+    if in_batch && arguments.gradient_accumulation_steps > 1 {
+        let message = "gradient accumulation adds no negatives to a batch; a larger batch_size with the loss cmnrl does, in \
+                       the memory of a small one";
+        notice(global.quiet, message);
+    }
+    if in_batch && dataset.len() < arguments.per_device_train_batch_size {
+        notice(
+            global.quiet,
+            format_args!(
+                "the data has {} rows, less than one batch: there are fewer negatives than asked for",
+                dataset.len()
+            ),
+        );
+    }
+}
+
+fn outcome(out: &Path, trained: &Trained, parameters: usize) -> Outcome {
+    let updates: Vec<&LogEntry> = trained.state.log.iter().filter(|entry| entry.loss.is_some()).collect();
+    let last = &updates[updates.len() - updates.len().div_ceil(10)..];
+    let losses: Vec<f64> = last.iter().filter_map(|entry| entry.loss).collect();
+    let seconds: f64 = updates.iter().map(|entry| entry.seconds).sum();
+    let tokens: usize = updates.iter().map(|entry| entry.tokens).sum();
+    Outcome {
+        path: out.to_owned(),
+        updates: trained.state.global_step,
+        epochs: trained.state.epoch,
+        parameters,
+        loss: (!losses.is_empty()).then(|| losses.iter().sum::<f64>() / losses.len() as f64),
+        seconds,
+        tokens_per_second: tokens as f64 / seconds.max(1e-9),
+        best_metric: trained.state.best_metric,
+    }
+}
+
+fn write(out: &mut dyn Write, outcome: &Outcome) -> io::Result<()> {
+    write!(out, "{}: {} updates, {} epochs", outcome.path.display(), outcome.updates, outcome.epochs)?;
+    if let Some(loss) = outcome.loss {
+        write!(out, ", loss {loss:.4} at the end")?;
+    }
+    writeln!(
+        out,
+        ", {} in training, {} tokens/s",
+        duration(Duration::from_secs_f64(outcome.seconds)),
+        grouped(outcome.tokens_per_second as usize)
+    )
+}
+
+fn duration(time: Duration) -> String {
+    let seconds = time.as_secs();
+    match (seconds / 3600, seconds / 60 % 60, seconds % 60) {
+        (0, 0, _) => format!("{:.1} s", time.as_secs_f64()),
+        (0, minutes, seconds) => format!("{minutes} min {seconds} s"),
+        (hours, minutes, _) => format!("{hours} h {minutes} min"),
+    }
+}
+
+/// What people see while it runs: a bar on a terminal, a line every half a minute elsewhere.
+struct View<'a> {
+    global: &'a Global,
+    out: &'a Path,
+    bar: Progress,
+    updates: usize,
+    parameters: usize,
+    said: Instant,
+    losses: Vec<f64>,
+}
+
+impl<'a> View<'a> {
+    const PAUSE: Duration = Duration::from_secs(30);
+
+    fn new(global: &'a Global, out: &'a Path) -> Self {
+        let bar = Progress::new(global.quiet, "training", "updates");
+        Self { global, out, bar, updates: 0, parameters: 0, said: Instant::now(), losses: Vec::new() }
+    }
+
+    fn show(&mut self, event: &Event<'_>) {
+        match event {
+            Event::Notice(message) => self.bar.leave(format_args!("notice: {message}")),
+            Event::Begin { updates, done, parameters } => {
+                (self.updates, self.parameters) = (*updates, *parameters);
+                self.bar.leave(format_args!(
+                    "{} numbers to train, {} updates{}; log: {}",
+                    grouped(*parameters),
+                    grouped(*updates),
+                    if *done > 0 { format!(", {done} of them done") } else { String::new() },
+                    self.out.join("train_log.jsonl").display(),
+                ));
+                self.bar.set(*done as u64, *updates as u64);
+            }
+            Event::Update(entry) => self.update(entry),
+            Event::Evaluated { step, metrics } => {
+                let metrics: Vec<String> =
+                    metrics.iter().map(|(name, value)| format!("{name} {value:.4}")).collect();
+                self.bar.leave(format_args!("after {step} updates: {}", metrics.join(", ")));
+            }
+            Event::Saved(path) => self.bar.leave(format_args!("saved {}", path.display())),
+        }
+    }
+
+    fn update(&mut self, entry: &LogEntry) {
+        self.losses.extend(entry.loss);
+        let recent = &self.losses[self.losses.len().saturating_sub(20)..];
+        let loss = recent.iter().sum::<f64>() / recent.len().max(1) as f64;
+        let rate = entry.learning_rate.unwrap_or_default();
+        let speed = grouped((entry.tokens as f64 / entry.seconds.max(1e-9)) as usize);
+        let memory = memory().map_or(String::new(), |bytes| format!(", {}", size(bytes)));
+        self.bar.describe(format_args!("loss {loss:.4}, rate {rate:.2e}, {speed} tokens/s{memory}"));
+        self.bar.set(entry.step as u64, self.updates as u64);
+        let listens = io::IsTerminal::is_terminal(&io::stderr());
+        if !listens && !self.global.quiet && self.said.elapsed() > Self::PAUSE {
+            self.said = Instant::now();
+            terminal::say(format_args!(
+                "update {} of {}: loss {loss:.4}, rate {rate:.2e}, {speed} tokens/s{memory}",
+                entry.step, self.updates
+            ));
+        }
+    }
+}
+
+/// What the process has in memory, where the system says so.
+fn memory() -> Option<usize> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    line.trim().trim_end_matches("kB").trim().parse::<usize>().ok().map(|kilobytes| kilobytes * 1024)
+}
