@@ -131,7 +131,7 @@ impl SentenceTransformer {
     fn settings_json(&self) -> Value {
         let prompts: BTreeMap<&str, &str> = self.settings.prompts.iter().collect();
         json!({
-            "__version__": {"sentence_transformers": "5.3.0", "transformers": "4.57.0", "pytorch": "2.9.0"},
+            "__version__": {"sentir": env!("CARGO_PKG_VERSION")},
             "model_type": "SentenceTransformer",
             "prompts": prompts,
             "default_prompt_name": self.settings.prompts.default_name(),

@@ -7,7 +7,8 @@
 
 use std::ops::Range;
 
-use sentir_compute::{Gradients, Memory, Pass, Randomness};
+pub use sentir_compute::{Gradients, Memory};
+use sentir_compute::{Pass, Randomness};
 use sentir_model::SentenceTransformer;
 use sentir_vectors::Rows;
 
