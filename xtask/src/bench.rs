@@ -5,6 +5,7 @@
 
 mod encode;
 mod texts;
+mod train;
 mod xlmr_large;
 
 use std::path::{Path, PathBuf};
@@ -26,7 +27,7 @@ struct Settings {
     command: String,
 }
 
-/// `encode`, `texts` or `xlmr-large`, with options.
+/// `encode`, `texts`, `train` or `xlmr-large`, with options.
 pub(crate) fn run(arguments: &[&str]) -> Result<()> {
     let number = |name: &str, default: usize| -> Result<usize> {
         option(arguments, name)?
@@ -47,8 +48,9 @@ pub(crate) fn run(arguments: &[&str]) -> Result<()> {
     match arguments.first() {
         Some(&"encode") => encode::run(&settings, arguments),
         Some(&"texts") => texts::run(&settings),
+        Some(&"train") => train::run(&settings, arguments),
         Some(&"xlmr-large") => xlmr_large::run(&settings),
-        _ => bail!("which benchmark: encode, texts or xlmr-large?"),
+        _ => bail!("which benchmark: encode, texts, train or xlmr-large?"),
     }
 }
 
@@ -60,16 +62,16 @@ impl Settings {
         command
     }
 
-    /// sentir as an engine. Built before.
-    fn engine(&self) -> Command {
-        let mut command = Command::new(root().join("target/release/examples/encode_engine"));
+    /// sentir as an engine, one of the examples. Built before.
+    fn engine(&self, example: &str) -> Command {
+        let mut command = Command::new(root().join("target/release/examples").join(example));
         command.args(["--threads", &self.threads.to_string()]);
         command
     }
 }
 
-fn build_engine() -> Result<()> {
-    cargo(&["build", "--release", "-p", "sentir", "--example", "encode_engine"], &[])
+fn build_engine(example: &str) -> Result<()> {
+    cargo(&["build", "--release", "-p", "sentir", "--example", example], &[])
 }
 
 /// Prints a result and keeps it, with what is needed to get it again.

@@ -97,8 +97,10 @@ fn killed_at_any_moment_and_resumed_it_ends_with_the_same_bits() {
             }
         }
         assert!(weights(&out) == expected, "{out} after {kills} kills");
-        let left: Vec<String> =
-            listing(&directory.path().join(&out)).into_iter().filter(|name| name.starts_with(".sentir")).collect();
+        let left: Vec<String> = listing(&directory.path().join(&out))
+            .into_iter()
+            .filter(|name| name.starts_with(".sentir"))
+            .collect();
         assert!(left.is_empty(), "{left:?}");
     }
     assert!(kills >= 20, "{kills} kills");
@@ -108,7 +110,12 @@ fn killed_at_any_moment_and_resumed_it_ends_with_the_same_bits() {
 const BAD: &[(&str, &str, &str, &[&str])] = &[
     ("no data", "", "train --model @model --out @out", &["training data is missing", "--data"]),
     ("no model", "", "train --data @pairs.jsonl --out @out", &["model is missing", "--model"]),
-    ("no directory", "", "train --model @model --data @pairs.jsonl", &["directory of the result is missing", "--out"]),
+    (
+        "no directory",
+        "",
+        "train --model @model --data @pairs.jsonl",
+        &["directory of the result is missing", "--out"],
+    ),
     ("no such file", "", "train --model @model --data @none.jsonl --out @out", &["none.jsonl"]),
     (
         "a missing column",
@@ -147,7 +154,12 @@ const BAD: &[(&str, &str, &str, &[&str])] = &[
         "train --model @model --data @bad.jsonl --loss cosine-similarity --out @out",
         &["CosineSimilarityLoss", "7"],
     ),
-    ("an unknown loss", "", "train --model @model --data @pairs.jsonl --loss magic --out @out", &["magic", "mnrl"]),
+    (
+        "an unknown loss",
+        "",
+        "train --model @model --data @pairs.jsonl --loss magic --out @out",
+        &["magic", "mnrl"],
+    ),
     (
         "an unknown parameter of the loss",
         "",
@@ -172,9 +184,24 @@ const BAD: &[(&str, &str, &str, &[&str])] = &[
         "train --model @model --data @pairs.jsonl --learning-rate=-1 --out @out",
         &["learning_rate", "must not be negative"],
     ),
-    ("a batch of nothing", "", "train --model @model --data @pairs.jsonl --batch-size 0 --out @out", &["at least 1"]),
-    ("no epochs", "", "train --model @model --data @pairs.jsonl --epochs 0 --out @out", &["num_train_epochs", "more than 0"]),
-    ("dropout of all", "", "train --model @model --data @pairs.jsonl --dropout 1 --out @out", &["dropout is 1"]),
+    (
+        "a batch of nothing",
+        "",
+        "train --model @model --data @pairs.jsonl --batch-size 0 --out @out",
+        &["at least 1"],
+    ),
+    (
+        "no epochs",
+        "",
+        "train --model @model --data @pairs.jsonl --epochs 0 --out @out",
+        &["num_train_epochs", "more than 0"],
+    ),
+    (
+        "dropout of all",
+        "",
+        "train --model @model --data @pairs.jsonl --dropout 1 --out @out",
+        &["dropout is 1"],
+    ),
     (
         "more frozen layers than there are",
         "",
@@ -187,12 +214,7 @@ const BAD: &[(&str, &str, &str, &[&str])] = &[
         "train --model @model --data @pairs.jsonl --set bf16 --out @out",
         &["--set bf16", "NAME=VALUE"],
     ),
-    (
-        "a file of settings that is not there",
-        "",
-        "train --config @none.toml --out @out",
-        &["none.toml"],
-    ),
+    ("a file of settings that is not there", "", "train --config @none.toml --out @out", &["none.toml"]),
     ("a file of settings that is none", "", "train --config @pairs.jsonl --out @out", &["pairs.jsonl"]),
     (
         "a loss that explodes",
@@ -226,7 +248,11 @@ fn a_directory_in_use_is_left_alone_unless_asked_otherwise() {
     let command = format!("{TRAIN} --out @out");
     let answer = sentir(words(directory.path(), &command));
     assert_eq!(answer.code, Some(1));
-    assert!(answer.stderr.contains("is not empty") && answer.stderr.contains("--resume"), "{}", answer.stderr);
+    assert!(
+        answer.stderr.contains("is not empty") && answer.stderr.contains("--resume"),
+        "{}",
+        answer.stderr
+    );
     let answer = sentir(words(directory.path(), &format!("{command} --overwrite-output-dir")));
     assert_eq!(answer.code, Some(0), "{}", answer.stderr);
     assert_eq!(std::fs::read_to_string(directory.path().join("out/notes.txt")).unwrap(), "mine");

@@ -11,15 +11,15 @@ use serde_json::{Value, json};
 use super::{Settings, build_engine, json_line, median, record, seconds};
 use crate::{cargo, option, root};
 
-struct Shape {
-    name: &'static str,
-    vocabulary: usize,
+pub(super) struct Shape {
+    pub(super) name: &'static str,
+    pub(super) vocabulary: usize,
     layers: f64,
     width: f64,
     feed_forward: f64,
 }
 
-const SHAPES: [Shape; 3] = [
+pub(super) const SHAPES: [Shape; 3] = [
     Shape { name: "minilm", vocabulary: 30_522, layers: 6.0, width: 384.0, feed_forward: 1536.0 },
     Shape { name: "e5-small", vocabulary: 250_037, layers: 12.0, width: 384.0, feed_forward: 1536.0 },
     Shape { name: "xlmr-large", vocabulary: 250_002, layers: 24.0, width: 1024.0, feed_forward: 4096.0 },
@@ -36,7 +36,7 @@ const OURS: &str = "sentir";
 
 impl Shape {
     /// Operations for sentences of these lengths, padding not counted; a multiply-add is two.
-    fn operations(&self, lengths: &[f64]) -> f64 {
+    pub(super) fn operations(&self, lengths: &[f64]) -> f64 {
         let matrices = 4.0 * self.width * self.width + 2.0 * self.width * self.feed_forward;
         let of = |length: &f64| 2.0 * length * (matrices + 2.0 * length * self.width);
         self.layers * lengths.iter().map(of).sum::<f64>()
@@ -55,7 +55,7 @@ pub(super) fn run(settings: &Settings, arguments: &[&str]) -> Result<()> {
     };
     let shapes = chosen("--shape", &SHAPES.map(|shape| shape.name))?;
     let (workloads, types) = (chosen("--workload", &WORKLOADS)?, chosen("--dtype", &TYPES)?);
-    build_engine()?;
+    build_engine("encode_engine")?;
     cargo(&["build", "--release", "-p", "sentir-kernels", "--example", "peak"], &[])?;
     for shape in SHAPES.iter().filter(|shape| shapes.contains(&shape.name)) {
         one_shape(settings, shape, &workloads, &types)?;
@@ -88,7 +88,7 @@ fn one_shape(
         for &workload in workloads {
             let file = workload_file(settings, shape, workload)?;
             for &dtype in types {
-                let mut command = settings.engine();
+                let mut command = settings.engine("encode_engine");
                 command.arg("--model").arg(&model).arg("--workload").arg(&file).args(["--dtype", dtype]);
                 cells.entry((workload, dtype, OURS)).or_default().push(json_line(&mut command)?);
                 for (name, script, own) in PEERS {
@@ -163,13 +163,20 @@ fn write_table(
     Ok(())
 }
 
-/// The model and its export, made if they are not there yet.
-fn prepare(settings: &Settings, shape: &Shape) -> Result<(PathBuf, PathBuf)> {
-    let (model, onnx) = (settings.work.join(shape.name), settings.work.join(format!("{}-onnx", shape.name)));
+/// A model of this shape, made if it is not there yet.
+pub(super) fn random_model(settings: &Settings, shape: &str) -> Result<PathBuf> {
+    let model = settings.work.join(shape);
     if !model.exists() {
         let mut command = settings.script("engines/make_shape.py");
-        json_line(command.args(["--shape", shape.name, "--output"]).arg(&model))?;
+        json_line(command.args(["--shape", shape, "--output"]).arg(&model))?;
     }
+    Ok(model)
+}
+
+/// The model and its export, made if they are not there yet.
+fn prepare(settings: &Settings, shape: &Shape) -> Result<(PathBuf, PathBuf)> {
+    let (model, onnx) =
+        (random_model(settings, shape.name)?, settings.work.join(format!("{}-onnx", shape.name)));
     if !onnx.exists() {
         let mut command = settings.script("engines/export_onnx.py");
         crate::run(command.arg("--model").arg(&model).arg("--output").arg(&onnx))?;
@@ -180,7 +187,7 @@ fn prepare(settings: &Settings, shape: &Shape) -> Result<(PathBuf, PathBuf)> {
     Ok((model, onnx))
 }
 
-fn workload_file(settings: &Settings, shape: &Shape, workload: &str) -> Result<PathBuf> {
+pub(super) fn workload_file(settings: &Settings, shape: &Shape, workload: &str) -> Result<PathBuf> {
     let path = settings.work.join(format!("{workload}-{}.json", shape.vocabulary));
     if !Path::new(&path).exists() {
         let mut command = settings.script("workloads.py");

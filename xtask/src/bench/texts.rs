@@ -24,7 +24,7 @@ pub(super) fn run(settings: &Settings) -> Result<()> {
 
     let (mut sentir, mut peer) = (Vec::new(), Vec::new());
     for round in 1..=settings.runs {
-        let mut command = settings.engine();
+        let mut command = settings.engine("encode_engine");
         command.arg("--model").arg(&settings.model).arg("--texts").arg(&texts).arg("--output").arg(&ours);
         sentir.push(json_line(&mut command)?);
         let mut command = settings.script("engines/sentence_transformers_encode.py");

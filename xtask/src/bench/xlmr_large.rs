@@ -10,7 +10,7 @@ use crate::root;
 
 /// Runs it.
 pub(super) fn run(settings: &Settings) -> Result<()> {
-    build_engine()?;
+    build_engine("encode_engine")?;
     let shared = root().join("../shared");
     let (texts, model) = (settings.work.join("kb.txt"), settings.work.join("xlmr-large"));
     let _ = std::fs::remove_dir_all(&model);
@@ -31,7 +31,7 @@ pub(super) fn run(settings: &Settings) -> Result<()> {
         .arg(&model);
     let made = json_line(&mut command)?;
     let ours = settings.work.join("xlmr-large.npy");
-    let mut command = settings.engine();
+    let mut command = settings.engine("encode_engine");
     command.arg("--model").arg(&model).arg("--texts").arg(model.join("texts.txt")).arg("--output").arg(&ours);
     let own = json_line(&mut command)?;
     let mut table = format!(
