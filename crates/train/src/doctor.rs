@@ -208,7 +208,7 @@ fn examine_with(case: Case<'_>, available: Option<u64>) -> Result<Examination> {
     let mut findings = course::check_arguments(case);
     let mut facts = Vec::new();
     let mut lengths = Vec::new();
-    findings.extend(tokens::check_e5(case));
+    findings.extend(tokens::check_prompts(case));
     for (at, dataset) in case.datasets.iter().enumerate() {
         case.go_on()?;
         if let Err(error) = case.loss.check(dataset.columns.len(), dataset.labels.is_some()) {

@@ -104,8 +104,8 @@ pub(super) fn check(case: Case<'_>, epoch: &[Batch]) -> Result<Vec<Finding>> {
                     "Set batch_sampler to \"no_duplicates\", which keeps equal texts apart, and order to \"6.2\", which it needs.{left}"
                 ),
             };
-            let fix = (case.arguments.order == Release::V6)
-                .then_some(Fix::SetBatchSampler(BatchSampler::NoDuplicates));
+            let free = sampler == BatchSampler::BatchSampler && case.arguments.order == Release::V6;
+            let fix = free.then_some(Fix::SetBatchSampler(BatchSampler::NoDuplicates));
             let finding =
                 Finding::new("repeated_texts", Severity::Warning, said(&exact, "comes up again"), advice);
             findings.push(finding.of(dataset).with_examples(exact.examples).with_fix(fix));

@@ -17,9 +17,10 @@
 //! which is 8 d + 2 f. Before the layers a normalization keeps d. So a batch takes
 //!
 //! - `T (L (8 d + 2 f) + d)`, all columns being remembered until the loss is known;
-//! - with checkpointing `T (L d + d) + t (8 d + 2 f)`: the input of each layer, and one layer whole;
+//! - with checkpointing `T (L d + d) + t (8 d + 2 f) + t (3 d + f)`: the input of each layer, one layer whole, and room that is lost
+//!   because some inputs lie in the wider buffers of layers before;
 //! - in a cached loss the same with T and t the tokens of the largest mini-batch;
-//! - and `t (3 d + max(f, 3 d))` for derivatives on their way and the last states.
+//! - and `t (3 d + max(f, 3 d))` for derivatives on their way and the last states, and twice the vectors of all texts.
 //!
 //! Layers below the lowest parameter that is trained keep nothing. Beside it: parameters; a gradient for each trained number, but of
 //! tables for rows that were looked up only; two moments of AdamW for each trained number. Not counted: buffers of kernels (some
@@ -76,12 +77,12 @@ pub(super) fn activations(sizes: &Sizes, layers: usize, load: Load, checkpointin
     let [d, f, vector] = [sizes.width, sizes.feed_forward, sizes.vector].map(|width| width as u64);
     let (inside, layers) = (8 * d + 2 * f, layers as u64);
     let kept = d + layers * if checkpointing { d } else { inside };
-    let once = if checkpointing && layers > 0 { inside } else { 0 } + 3 * d + f.max(3 * d);
+    let once = if checkpointing && layers > 0 { inside + 3 * d + f } else { 0 } + 3 * d + f.max(3 * d);
     NUMBER * (load.tokens * kept + load.column * once + 2 * load.texts * vector)
 }
 
 /// What is in memory at once of a batch, given the tokens of each text of each column.
-fn load(columns: &[Vec<u64>], cut: MiniBatch) -> Load {
+pub(super) fn load(columns: &[Vec<u64>], cut: MiniBatch) -> Load {
     let sums = |part: &[u64]| part.iter().sum::<u64>();
     let texts = columns.iter().map(|column| column.len() as u64).sum();
     if cut == MiniBatch::Whole {
@@ -177,8 +178,10 @@ pub(super) fn check(case: Case<'_>, estimate: &MemoryEstimate) -> Option<Finding
     let layers = kept_layers(case, &sizes);
     let on = case.arguments.gradient_checkpointing;
     let load = Load { tokens: estimate.tokens, column: estimate.column_tokens, texts: 0 };
-    let with = activations(&sizes, layers, load, true);
-    let checkpointing = !on && layers > 0 && with < activations(&sizes, layers, load, false);
+    // The vectors of a batch stay however it is cut.
+    let vectors = estimate.activations - activations(&sizes, layers, load, on);
+    let with = activations(&sizes, layers, load, true) + vectors;
+    let checkpointing = !on && layers > 0 && with < estimate.activations;
     let enough = checkpointing && with <= room;
     let mut advice = Vec::new();
     if enough {
@@ -192,10 +195,9 @@ pub(super) fn check(case: Case<'_>, estimate: &MemoryEstimate) -> Option<Finding
         advice.push(message.to_owned());
     }
     let size = case.arguments.per_device_train_batch_size as u64;
-    let own = activations(&sizes, layers, load, on);
     if case.loss.in_batch_negatives() && layers > 0 {
         let one = activations(&sizes, layers, Load { tokens: 1, column: 1, texts: 0 }, on);
-        let fitting = room / one / STEP * STEP;
+        let fitting = room.saturating_sub(vectors) / one / STEP * STEP;
         if fitting >= STEP {
             let form =
                 if case.loss.cached().is_some() { "Set" } else { "Take the cached form of the loss with" };
@@ -206,7 +208,7 @@ pub(super) fn check(case: Case<'_>, estimate: &MemoryEstimate) -> Option<Finding
     }
     if case.loss.cached().is_none() {
         // Memory grows with the tokens of a batch, and these with its rows.
-        let fitting = (u128::from(size) * u128::from(room) / u128::from(own.max(1))) as u64;
+        let fitting = (u128::from(size) * u128::from(room) / u128::from(estimate.activations.max(1))) as u64;
         if (1..size).contains(&fitting) {
             advice.push(format!("Or set per_device_train_batch_size to {fitting}."));
         }
@@ -219,18 +221,33 @@ pub(super) fn check(case: Case<'_>, estimate: &MemoryEstimate) -> Option<Finding
     finding(advice.join(" "), enough.then_some(Fix::SetGradientCheckpointing))
 }
 
-/// Bytes that the system can give to programs, where the model computes on the processor: `MemAvailable` of /proc/meminfo. None on
-/// other systems and devices.
+/// Bytes that the system can give to programs, where the model computes on the processor: `MemAvailable` of /proc/meminfo, or what a
+/// control group (version 2: a container) leaves, if that is less. None on other systems and devices.
 pub(super) fn available(backend: &str) -> Option<u64> {
     if backend != "cpu" {
         return None;
     }
-    parse(&std::fs::read_to_string("/proc/meminfo").ok()?)
+    let read = |path: &str| std::fs::read_to_string(path).ok();
+    let system = parse(&read("/proc/meminfo")?)?;
+    let group = || {
+        let [limit, used, details] =
+            ["max", "current", "stat"].map(|name| read(&format!("/sys/fs/cgroup/memory.{name}")));
+        left_in_group(&limit?, &used?, &details?)
+    };
+    Some(group().map_or(system, |left| left.min(system)))
 }
 
 fn parse(meminfo: &str) -> Option<u64> {
     let line = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
     line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
+}
+
+/// The limit less what is used, of which files that nobody reads any more are given up first. None without a limit (`max`).
+fn left_in_group(limit: &str, used: &str, details: &str) -> Option<u64> {
+    let number = |text: &str| text.trim().parse::<u64>().ok();
+    let files = details.lines().find_map(|line| line.strip_prefix("inactive_file ")).and_then(number);
+    let used = number(used)?.saturating_sub(files.unwrap_or(0));
+    Some(number(limit)?.saturating_sub(used))
 }
 
 /// `1.5 GB`, in powers of 1000.
@@ -256,6 +273,9 @@ mod tests {
         assert_eq!(parse("MemTotal: 3 kB\n"), None);
         assert_eq!(parse("MemAvailable: many kB\n"), None);
         assert_eq!(available("a device of its own"), None);
+        assert_eq!(left_in_group("1000\n", "700\n", "anon 5\ninactive_file 100\n"), Some(400));
+        assert_eq!(left_in_group("1000\n", "1700\n", ""), Some(0));
+        assert_eq!(left_in_group("max\n", "700\n", ""), None);
     }
 
     #[test]

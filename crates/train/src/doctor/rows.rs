@@ -28,6 +28,8 @@ pub(super) fn check(case: Case<'_>, at: usize) -> Result<Vec<Finding>> {
         .collect();
     case.go_on()?;
     let readable = || (0..rows).filter(|&row| !blank[row]);
+    // A loss that needs no labels does not read those that there are.
+    let labelled = dataset.labels.is_some() && case.loss.check(columns, false).is_err();
     let mut found = Vec::new();
     let drop = |rows: &[usize]| {
         Some(Fix::DropRows { dataset: at, rows: rows.iter().map(|&row| row as u32).collect() })
@@ -42,7 +44,7 @@ pub(super) fn check(case: Case<'_>, at: usize) -> Result<Vec<Finding>> {
         found.push((Finding::new("empty_texts", Severity::Warning, message, advice).with_fix(fix), empty));
     }
 
-    if columns > 1 && dataset.labels.is_none() {
+    if columns > 1 && !labelled {
         let same: Vec<usize> = readable().filter(|&row| of_row(row)[0] == of_row(row)[1]).collect();
         let names = format!("\"{}\" and \"{}\"", dataset.columns[0].name, dataset.columns[1].name);
         if !same.is_empty() && same.len() == rows {
@@ -87,7 +89,8 @@ pub(super) fn check(case: Case<'_>, at: usize) -> Result<Vec<Finding>> {
         ));
     }
 
-    let (repeated, contradictory) = repetitions(dataset, readable(), of_row);
+    let (repeated, contradictory) =
+        repetitions(dataset.labels.as_ref().filter(|_| labelled), readable(), of_row);
     if !repeated.is_empty() {
         let message = format!(
             "{} of {rows} that another row before has said in all columns",
@@ -107,7 +110,7 @@ pub(super) fn check(case: Case<'_>, at: usize) -> Result<Vec<Finding>> {
         found.push((Finding::new("contradictory_labels", Severity::Warning, message, advice), contradictory));
     }
     case.go_on()?;
-    if dataset.labels.is_none() && columns > 1 {
+    if columns > 1 && !labelled {
         let readable: Vec<usize> = readable().collect();
         found.extend(contained(dataset, &readable));
     }
@@ -115,9 +118,15 @@ pub(super) fn check(case: Case<'_>, at: usize) -> Result<Vec<Finding>> {
     let mut findings: Vec<Finding> = (found.into_iter())
         .map(|(finding, rows)| finding.of(dataset).with_examples(examples(dataset, &rows)))
         .collect();
-    if let Some(labels) = dataset.labels.as_ref().filter(|_| rows > 0) {
-        case.go_on()?;
-        findings.extend(check_labels(case, dataset, labels));
+    case.go_on()?;
+    match &dataset.labels {
+        Some(labels) if labelled && rows > 0 => findings.extend(check_labels(case, dataset, labels)),
+        Some(labels) if !labelled => {
+            let message = format!("{} does not read the label \"{}\"", case.loss.name(), labels.name());
+            let advice = "Leave the column out, or choose a loss that learns from it.";
+            findings.push(Finding::new("unused_labels", Severity::Note, message, advice).of(dataset));
+        }
+        _ => {}
     }
     Ok(findings)
 }
@@ -130,16 +139,12 @@ fn examples(dataset: &Dataset, rows: &[usize]) -> Vec<Example> {
 
 /// Rows whose texts an earlier row has, with the same label and with another.
 fn repetitions<'a>(
-    dataset: &Dataset,
+    labels: Option<&Labels>,
     rows: impl Iterator<Item = usize>,
     of_row: impl Fn(usize) -> &'a [u32],
 ) -> (Vec<usize>, Vec<usize>) {
-    let label = |row: usize| {
-        dataset
-            .labels
-            .as_ref()
-            .map(|labels| &labels.values()[row * labels.width()..(row + 1) * labels.width()])
-    };
+    let label =
+        |row: usize| labels.map(|labels| &labels.values()[row * labels.width()..(row + 1) * labels.width()]);
     let mut first: HashMap<&[u32], usize> = HashMap::new();
     let (mut repeated, mut contradictory) = (Vec::new(), Vec::new());
     for row in rows {

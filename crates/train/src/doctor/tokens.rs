@@ -55,6 +55,8 @@ pub(super) fn count(case: Case<'_>, at: usize) -> Result<Counted> {
         let name = (case.datasets.len() > 1).then_some(dataset.name.as_str());
         match case.arguments.prompts.as_ref().map(|prompts| prompts.of(name, &column.name)) {
             Some(Ok(Some(prompt))) => facts.prompt = prompt.to_owned(),
+            // Said once, not for each column.
+            Some(Err(_)) if !counted.findings.is_empty() => {}
             Some(Err(error)) => {
                 let advice = "Give prompts by column, or one for all texts.";
                 counted
@@ -163,17 +165,69 @@ fn check_cut(case: Case<'_>, dataset: &Dataset, cut: &[usize], facts: &[ColumnFa
     Some(Finding::new("cut_texts", severity, message, advice).of(dataset).with_examples(examples))
 }
 
-/// Whether a model of the E5 family is trained without its prompts.
-pub(super) fn check_e5(case: Case<'_>) -> Option<Finding> {
-    let name = e5_name(case)?;
-    if case.arguments.prompts.is_some() {
+/// Prompts that are missing or meet no text.
+pub(super) fn check_prompts(case: Case<'_>) -> Option<Finding> {
+    if let Some(prompts) = &case.arguments.prompts {
+        return check_names(case, prompts);
+    }
+    if let Some(name) = e5_name(case) {
+        return Some(e5(case, &name));
+    }
+    let saved: Vec<String> = (case.model.prompts().iter().filter(|(_, prompt)| !prompt.is_empty()))
+        .map(|(name, prompt)| format!("\"{name}\": \"{prompt}\""))
+        .collect();
+    if saved.is_empty() {
         return None;
     }
+    let message =
+        format!("the model was saved with prompts ({}), which training does not use", saved.join(", "));
+    let advice = "If texts will be encoded with them, set prompts so that training sees the same.";
+    Some(Finding::new("saved_prompts", Severity::Note, message, advice))
+}
+
+/// Whether prompts are by names that the data does not have.
+fn check_names(case: Case<'_>, prompts: &Prompts) -> Option<Finding> {
+    let has_dataset =
+        |name: &str| case.datasets.len() > 1 && case.datasets.iter().any(|own| own.name == name);
+    let has_column = |dataset: Option<&str>, name: &str| {
+        let datasets = case.datasets.iter().filter(|own| dataset.is_none_or(|dataset| own.name == dataset));
+        datasets.flat_map(|own| &own.columns).any(|column| column.name == name)
+    };
+    let strange: Vec<String> = match prompts {
+        Prompts::All(_) => Vec::new(),
+        Prompts::Named(names) => (names.keys())
+            .filter(|name| !has_dataset(name) && !has_column(None, name))
+            .map(|name| format!("\"{name}\""))
+            .collect(),
+        Prompts::Nested(all) => (all.iter())
+            .flat_map(|(dataset, names)| names.keys().map(move |name| (dataset, name)))
+            .filter(|(dataset, name)| !has_column(Some(dataset), name))
+            .map(|(dataset, name)| format!("\"{dataset}\", \"{name}\""))
+            .collect(),
+    };
+    if strange.is_empty() {
+        return None;
+    }
+    let message = format!("prompts are given for what the data does not have: {}", strange.join("; "));
+    let columns: Vec<String> = case
+        .datasets
+        .iter()
+        .map(|own| {
+            let columns: Vec<&str> = own.columns.iter().map(|column| column.name.as_str()).collect();
+            format!("\"{}\" has {}", own.name, columns.join(", "))
+        })
+        .collect();
+    let advice = format!("Name columns as the data does: {}.", columns.join("; "));
+    Some(Finding::new("prompts", Severity::Warning, message, advice))
+}
+
+/// A model of the E5 family is trained without its prompts.
+fn e5(case: Case<'_>, name: &str) -> Finding {
     let found = format!("the model is of the E5 family ({name}), and training has no prompts");
     if name.to_lowercase().contains("instruct") {
         let advice = "Its authors trained it with \"Instruct: …\\nQuery: \" before queries and nothing before documents. Set \
                       prompts so by column, with your task in words.";
-        return Some(Finding::new("e5_prompts", Severity::Warning, found, advice));
+        return Finding::new("e5_prompts", Severity::Warning, found, advice);
     }
     let asymmetric: Vec<bool> = case.datasets.iter().map(is_search).collect();
     let of_columns = |dataset: &Dataset, asymmetric: bool| -> BTreeMap<String, String> {
@@ -205,9 +259,7 @@ pub(super) fn check_e5(case: Case<'_>) -> Option<Finding> {
             (prompts, advice)
         }
     };
-    Some(
-        Finding::new("e5_prompts", Severity::Warning, found, advice).with_fix(Some(Fix::SetPrompts(prompts))),
-    )
+    Finding::new("e5_prompts", Severity::Warning, found, advice).with_fix(Some(Fix::SetPrompts(prompts)))
 }
 
 /// What says that the model is of the E5 family: the last part of its path, its folder in the cache of the hub, or the
