@@ -258,7 +258,7 @@ fn examine_with(case: Case<'_>, available: Option<u64>) -> Result<Examination> {
 fn of(count: usize, what: &str) -> String {
     let plural = if count == 1 {
         ""
-    } else if what.ends_with("ch") {
+    } else if what.ends_with("tch") {
         "es"
     } else {
         "s"

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 
 use rayon::prelude::*;
 
-use super::texts::{Signature, alike, bands, normalise, shorten, signature};
+use super::texts::{Signature, alike, bands, close, normalise, shorten, signature};
 use super::{Case, EXAMPLES, Example, Finding, Fix, Severity, of};
 use crate::Result;
 use crate::data::Dataset;
@@ -233,7 +233,7 @@ impl<'a> Compared<'a> {
                     let key = |row: u32| self.normal[row as usize * self.columns + column];
                     let Some(others) = &self.signatures[other as usize * roles + column] else { continue };
                     let text = |row: u32| normalise(&self.dataset.columns[column].texts[row as usize]);
-                    if key(row) != key(other) && alike(&text(row), &text(other), [own, others]) {
+                    if key(row) != key(other) && close(own, others) && alike(&text(row), &text(other)) {
                         for (at, row, other) in [(at, row, other), (other_at, other, row)] {
                             let hit = Hit { level: Level::Alike, row: (row, column), other: (other, column) };
                             hits[at].get_or_insert(hit);

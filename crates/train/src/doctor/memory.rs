@@ -210,7 +210,8 @@ pub(super) fn check(case: Case<'_>, estimate: &MemoryEstimate) -> Option<Finding
         // Memory grows with the tokens of a batch, and these with its rows.
         let fitting = (u128::from(size) * u128::from(room) / u128::from(estimate.activations.max(1))) as u64;
         if (1..size).contains(&fitting) {
-            advice.push(format!("Or set per_device_train_batch_size to {fitting}."));
+            let or = if advice.is_empty() { "Set" } else { "Or set" };
+            advice.push(format!("{or} per_device_train_batch_size to {fitting}."));
         }
     }
     if advice.is_empty() {

@@ -123,13 +123,14 @@ pub(super) fn bands(signature: &Signature) -> impl Iterator<Item = (usize, u64)>
     signature.chunks_exact(BAND).map(|band| u64::from(band[0]) << 32 | u64::from(band[1])).enumerate()
 }
 
-/// Whether two normalised texts, of which the signatures are given, have at least 0.8 of their trigrams in common (Jaccard).
-pub(super) fn alike(a: &str, b: &str, signatures: [&Signature; 2]) -> bool {
-    let common = signatures[0].iter().zip(signatures[1]).filter(|(a, b)| a == b).count();
-    if common < COMMON {
-        return false;
-    }
-    let set = |text| {
+/// Whether it is worth while to compare the texts of two signatures.
+pub(super) fn close(a: &Signature, b: &Signature) -> bool {
+    a.iter().zip(b).filter(|(a, b)| a == b).count() >= COMMON
+}
+
+/// Whether two normalised texts have at least 0.8 of their trigrams in common (Jaccard).
+pub(super) fn alike(a: &str, b: &str) -> bool {
+    let set = |text: &str| {
         let mut set: Vec<u64> = trigrams(text).into_iter().flatten().collect();
         set.sort_unstable();
         set.dedup();
