@@ -8,6 +8,13 @@ use crate::{Backend, Tensor};
 #[derive(Debug, Default)]
 pub struct Memory(Vec<Tensor>);
 
+impl Memory {
+    /// How many numbers the buffers have room for.
+    pub fn numbers(&self) -> usize {
+        self.0.iter().map(Tensor::capacity).sum()
+    }
+}
+
 /// A walk through a network. The functions of [`crate::ops`] take it first.
 ///
 /// A pass belongs to one thread; the backend under it is shared.

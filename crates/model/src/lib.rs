@@ -43,5 +43,5 @@ pub use prompts::{Prompts, Task};
 pub use prune::{PruneOptions, Pruned, prune_model};
 pub use sentence_transformer::{LoadOptions, SentenceTransformer};
 pub use sentir_compute::{Isa, WeightType, check_isa, isa};
-pub use training::{Parameter, TokenizedTexts};
+pub use training::{Parameter, Sizes, TokenizedTexts};
 pub use truncation::{Truncation, TruncationReport};

@@ -57,10 +57,18 @@ impl EncoderShape {
 
     /// Number of trainable numbers.
     pub(crate) fn parameters(&self) -> usize {
+        self.tables() + 2 * self.width + self.layers * self.layer_parameters()
+    }
+
+    /// Numbers in the embedding tables.
+    pub(crate) fn tables(&self) -> usize {
+        (self.vocabulary + self.positions + self.token_types) * self.width
+    }
+
+    /// Trainable numbers in one layer.
+    pub(crate) fn layer_parameters(&self) -> usize {
         let (d, f) = (self.width, self.feed_forward);
-        let embeddings = (self.vocabulary + self.positions + self.token_types) * d + 2 * d;
-        let layer = 4 * (d * d + d) + 2 * d * f + f + d + 4 * d;
-        embeddings + self.layers * layer
+        4 * (d * d + d) + 2 * d * f + f + d + 4 * d
     }
 }
 

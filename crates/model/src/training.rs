@@ -35,7 +35,58 @@ pub struct TokenizedTexts {
     pub tokens_cut: Vec<usize>,
 }
 
+/// The sizes that decide how much memory training takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Sizes {
+    /// Layers of the encoder; 0 for a static model.
+    pub layers: usize,
+    /// Width of the hidden states.
+    pub width: usize,
+    /// Width inside the feed-forward part of a layer.
+    pub feed_forward: usize,
+    /// Numbers in all parameters.
+    pub parameters: usize,
+    /// Of these, numbers in embedding tables.
+    pub tables: usize,
+    /// Of these, numbers in the parameters of one layer.
+    pub per_layer: usize,
+    /// Width of the vector of a text.
+    pub vector: usize,
+    /// The most tokens of a text that the positions are enough for; none if there are no positions.
+    pub positions: Option<usize>,
+}
+
 impl SentenceTransformer {
+    /// The sizes that decide how much memory training takes.
+    pub fn sizes(&self) -> Sizes {
+        let modules: usize = self.modules.iter().map(|module| module.parameters()).sum();
+        match &self.reader {
+            Reader::Transformer(transformer, _) => {
+                let shape = &transformer.encoder.shape;
+                Sizes {
+                    layers: shape.layers,
+                    width: shape.width,
+                    feed_forward: shape.feed_forward,
+                    parameters: shape.parameters() + modules,
+                    tables: shape.tables(),
+                    per_layer: shape.layer_parameters(),
+                    vector: self.dimension,
+                    positions: Some(shape.usable_positions()),
+                }
+            }
+            Reader::Static(embedding) => {
+                let tables = embedding.table.rows() * embedding.table.width();
+                Sizes {
+                    width: embedding.table.width(),
+                    parameters: tables + modules,
+                    tables,
+                    vector: self.dimension,
+                    ..Sizes::default()
+                }
+            }
+        }
+    }
+
     /// All parameters, always in the same order. What can be trained depends on [`crate::LoadOptions::trainable`].
     pub fn parameters_mut(&mut self) -> Vec<Parameter<'_>> {
         let folders: Vec<PathBuf> = self

@@ -8,6 +8,7 @@
 pub mod arguments;
 pub mod checkpoint;
 pub mod data;
+pub mod doctor;
 pub mod error;
 pub mod evaluate;
 #[cfg(test)]

@@ -103,6 +103,11 @@ pub trait Loss: Debug + Send + Sync {
         None
     }
 
+    /// Whether other rows of the batch are negatives of a row, so that a text that comes up twice in a batch is a wrong one.
+    fn in_batch_negatives(&self) -> bool {
+        false
+    }
+
     /// The value and the gradients. A single row is a batch, too, as in sentence-transformers: without other rows and hard
     /// negatives, losses that compare rows are 0.
     ///

@@ -3,10 +3,11 @@
 //!
 //! Not here: random numbers ([`crate::order`]), texts in batches, the number of updates ([`crate::schedule`]).
 
-mod streams;
+pub(crate) mod streams;
 
 use serde::{Deserialize, Serialize};
 
+use crate::arguments::TrainingArguments;
 use crate::data::Dataset;
 use crate::order::{Mt19937, UNSEEDED, randperm};
 use crate::{Error, Result};
@@ -69,6 +70,22 @@ pub struct Settings {
     pub data_seed: Option<u64>,
     /// Which release's order.
     pub release: Release,
+}
+
+impl Settings {
+    /// What the arguments of a training say, for so many data sets.
+    #[must_use]
+    pub fn of(arguments: &TrainingArguments, datasets: usize) -> Self {
+        Self {
+            batch_sampler: arguments.batch_sampler,
+            multi: (datasets > 1).then_some(arguments.multi_dataset_batch_sampler),
+            batch_size: arguments.per_device_train_batch_size,
+            drop_last: arguments.dataloader_drop_last,
+            seed: arguments.seed,
+            data_seed: arguments.data_seed,
+            release: arguments.order,
+        }
+    }
 }
 
 /// Rows of one data set that are trained on together.

@@ -24,6 +24,13 @@ pub struct Column<'a> {
     pub skip: usize,
 }
 
+impl Column<'_> {
+    /// The number of tokens of each text.
+    fn lengths(&self) -> Vec<usize> {
+        self.ids.iter().map(|ids| ids.len()).collect()
+    }
+}
+
 /// How a batch is cut for the network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum MiniBatch {
@@ -127,7 +134,7 @@ pub fn gradients_of(
     for (i, column) in columns.iter().enumerate() {
         let mut all = Vec::new();
         let mut width = 1;
-        for (j, part) in parts(&column.ids, setting.mini_batch).into_iter().enumerate() {
+        for (j, part) in parts(&column.lengths(), setting.mini_batch).into_iter().enumerate() {
             let random = randomness(setting.seed, number, i, j);
             let mut pass = Pass::rehearsal(backend, random).with_memory(std::mem::take(memory));
             let out = forward(setting.model, &mut pass, column, part);
@@ -140,7 +147,7 @@ pub fn gradients_of(
     }
     let found = batch(&vectors)?;
     for (i, (column, d)) in columns.iter().zip(&found.columns).enumerate() {
-        for (j, part) in parts(&column.ids, setting.mini_batch).into_iter().enumerate() {
+        for (j, part) in parts(&column.lengths(), setting.mini_batch).into_iter().enumerate() {
             let random = randomness(setting.seed, number, i, j);
             let mut pass = Pass::training(backend, random).with_memory(std::mem::take(memory));
             let out = forward(setting.model, &mut pass, column, part.clone());
@@ -173,23 +180,23 @@ fn randomness(seed: u64, number: u64, column: usize, mini_batch: usize) -> Rando
     Randomness { seed, stream: number << 32 | (column as u64) << 28 | (mini_batch as u64) << 12 }
 }
 
-/// The mini-batches of a column.
-fn parts(ids: &[&[u32]], cut: MiniBatch) -> Vec<Range<usize>> {
+/// The mini-batches of a column, given the tokens of each text.
+pub(crate) fn parts(lengths: &[usize], cut: MiniBatch) -> Vec<Range<usize>> {
     let (mut parts, mut start, mut tokens) = (Vec::new(), 0, 0);
-    for (at, ids) in ids.iter().enumerate() {
+    for (at, &length) in lengths.iter().enumerate() {
         let full = match cut {
             MiniBatch::Whole => false,
             MiniBatch::Texts(most) => at - start >= most,
-            MiniBatch::Tokens(most) => tokens + ids.len() > most,
+            MiniBatch::Tokens(most) => tokens + length > most,
         };
         if full && at > start {
             parts.push(start..at);
             (start, tokens) = (at, 0);
         }
-        tokens += ids.len();
+        tokens += length;
     }
-    if start < ids.len() {
-        parts.push(start..ids.len());
+    if start < lengths.len() {
+        parts.push(start..lengths.len());
     }
     parts
 }
@@ -200,11 +207,10 @@ mod tests {
 
     #[test]
     fn mini_batches_cover_the_batch_in_order() {
-        let texts: Vec<Vec<u32>> = [3, 1, 4, 9, 2, 2].map(|length| vec![0; length]).into();
-        let ids: Vec<&[u32]> = texts.iter().map(Vec::as_slice).collect();
-        assert_eq!(parts(&ids, MiniBatch::Whole), [0..6]);
-        assert_eq!(parts(&ids, MiniBatch::Texts(4)), [0..4, 4..6]);
-        assert_eq!(parts(&ids, MiniBatch::Tokens(8)), [0..3, 3..4, 4..6]);
+        let lengths = [3, 1, 4, 9, 2, 2];
+        assert_eq!(parts(&lengths, MiniBatch::Whole), vec![0..6; 1]);
+        assert_eq!(parts(&lengths, MiniBatch::Texts(4)), [0..4, 4..6]);
+        assert_eq!(parts(&lengths, MiniBatch::Tokens(8)), [0..3, 3..4, 4..6]);
         assert!(parts(&[], MiniBatch::Texts(2)).is_empty());
     }
 }

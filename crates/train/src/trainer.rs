@@ -249,16 +249,7 @@ impl Training<'_> {
             let message = "load_best_model_at_end needs an evaluation that says which model is the best";
             return Err(Error::Argument(message.to_owned()));
         }
-        let settings = Settings {
-            batch_sampler: self.arguments.batch_sampler,
-            multi: (datasets.len() > 1).then_some(self.arguments.multi_dataset_batch_sampler),
-            batch_size: self.arguments.per_device_train_batch_size,
-            drop_last: self.arguments.dataloader_drop_last,
-            seed: self.arguments.seed,
-            data_seed: self.arguments.data_seed,
-            release: self.arguments.order,
-        };
-        Sampler::new(&datasets, settings)
+        Sampler::new(&datasets, Settings::of(self.arguments, datasets.len()))
     }
 
     /// All texts as tokens.

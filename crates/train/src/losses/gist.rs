@@ -155,6 +155,10 @@ impl Loss for Gist {
         Some(&self.guide)
     }
 
+    fn in_batch_negatives(&self) -> bool {
+        true
+    }
+
     fn cached(&self) -> Option<Cached> {
         self.cached
     }

@@ -106,6 +106,10 @@ impl Loss for Matryoshka {
         self.loss.guide()
     }
 
+    fn in_batch_negatives(&self) -> bool {
+        self.loss.in_batch_negatives()
+    }
+
     fn cached(&self) -> Option<Cached> {
         self.loss.cached()
     }

@@ -270,6 +270,10 @@ impl Loss for MultipleNegativesRanking {
         check_columns(self, columns, usize::MAX, roles, 2)
     }
 
+    fn in_batch_negatives(&self) -> bool {
+        true
+    }
+
     fn cached(&self) -> Option<Cached> {
         self.cached
     }

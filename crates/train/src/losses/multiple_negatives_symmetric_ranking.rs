@@ -41,6 +41,10 @@ impl Loss for MultipleNegativesSymmetricRanking {
         self.0.check(columns, has_labels)
     }
 
+    fn in_batch_negatives(&self) -> bool {
+        true
+    }
+
     fn cached(&self) -> Option<Cached> {
         self.0.cached
     }

@@ -151,7 +151,7 @@ impl Stream for NoDuplicates<'_> {
 }
 
 /// A number for each text of a data set, row by row; equal texts have equal numbers, whichever column they stand in.
-pub(super) fn keys(dataset: &Dataset) -> Vec<u32> {
+pub(crate) fn keys(dataset: &Dataset) -> Vec<u32> {
     let mut numbers: HashMap<&str, u32> = HashMap::new();
     let mut keys = Vec::with_capacity(dataset.len() * dataset.columns.len());
     for row in 0..dataset.len() {
