@@ -271,3 +271,34 @@ fn a_quantized_model_has_no_gradient() {
     assert_eq!(answer.code, Some(1));
     assert!(answer.stderr.contains("no gradient; train the original model"), "{}", answer.stderr);
 }
+
+#[test]
+fn a_dry_run_says_what_is_found_and_writes_nothing() {
+    let directory = prepared();
+    // A question twice in a batch, an empty text, a row twice.
+    let rows = ["{\"anchor\": \"How do I pay?\", \"positive\": \"paying\"}"; 3].join("\n")
+        + "\n{\"anchor\": \"\", \"positive\": \"nothing\"}\n{\"anchor\": \"Where is my film?\", \"positive\": \"film gone\"}\n";
+    std::fs::write(directory.path().join("rows.jsonl"), rows).unwrap();
+    let command = "train --model @model --data @rows.jsonl --batch-size 4 --epochs 2 --out @out";
+    let answer = sentir(words(directory.path(), &format!("{command} --dry-run --json")));
+    assert_eq!(answer.code, Some(0), "{}", answer.stderr);
+    let found: Value = serde_json::from_str(&answer.stdout).unwrap();
+    let codes: Vec<&str> = found["findings"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|finding| finding["code"].as_str().unwrap())
+        .collect();
+    assert!(codes.len() >= 3, "{codes:?}");
+    assert_eq!(found["facts"]["course"]["updates"], json!(4), "two batches, twice");
+    assert!(found["facts"]["seconds_per_update"].as_f64().unwrap() > 0.0);
+    assert!(!directory.path().join("out").exists());
+    let text = sentir(words(directory.path(), &format!("{command} --dry-run")));
+    assert!(text.stdout.contains("rows.jsonl") || text.stdout.contains("\"rows\""), "{}", text.stdout);
+
+    // Mended, there is less to say, and it trains.
+    let answer = sentir(words(directory.path(), &format!("{command} --fix")));
+    assert_eq!(answer.code, Some(0), "{}", answer.stderr);
+    assert!(answer.stderr.contains("mended: "), "{}", answer.stderr);
+    assert!(directory.path().join("out/model.safetensors").is_file());
+}

@@ -17,14 +17,16 @@ use serde_json::{Value, json};
 #[test]
 fn fifty_steps_follow_the_curve_of_sentence_transformers() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let (model, data) = (root.join("models/all-MiniLM-L6-v2"), root.join("../shared/data/rutube/pairs.jsonl"));
+    let (model, data) =
+        (root.join("models/all-MiniLM-L6-v2"), root.join("../shared/data/rutube/pairs.jsonl"));
     if let Some(missing) = [&model, &data].into_iter().find(|path| !path.exists()) {
         eprintln!("SKIPPED: fifty steps of all-MiniLM-L6-v2: {} is not there", missing.display());
         return;
     }
     let record: Value =
         serde_json::from_slice(&std::fs::read(root.join("golden/minilm/training.json")).unwrap()).unwrap();
-    let expected: Vec<f64> = record["losses"].as_array().unwrap().iter().map(|loss| loss.as_f64().unwrap()).collect();
+    let expected: Vec<f64> =
+        record["losses"].as_array().unwrap().iter().map(|loss| loss.as_f64().unwrap()).collect();
     assert_eq!(expected.len(), 50);
     let arguments = json!({
         "per_device_train_batch_size": record["batch_size"], "learning_rate": record["learning_rate"],

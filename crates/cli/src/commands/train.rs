@@ -11,7 +11,8 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use sentir::train::checkpoint::LogEntry;
 use sentir::train::data::Dataset;
-use sentir::train::losses::{self, Loss};
+use sentir::train::doctor::{self, Examination, Severity};
+use sentir::train::losses;
 use sentir::train::trainer::{Event, Trained, Training};
 use sentir::train::update::Frozen;
 use sentir::{LoadOptions, SentenceTransformer, Trainable, WeightType};
@@ -90,6 +91,12 @@ pub(crate) struct Arguments {
     /// Remove what an earlier training left in the directory
     #[arg(long, visible_alias = "overwrite_output_dir", conflicts_with = "resume")]
     overwrite_output_dir: bool,
+    /// Only look at data, model and arguments, say what is found, and time one step; nothing is written
+    #[arg(long)]
+    dry_run: bool,
+    /// Mend what can be mended before training: repeated and empty rows, the batch sampler, prompts, memory
+    #[arg(long)]
+    fix: bool,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -101,6 +108,7 @@ Examples:
       --columns anchor,positive --epochs 5 --batch-size 64 \\
       --learning-rate 2e-5 --out my-model
   sentir train --config training.toml --resume
+  sentir train --config training.toml --dry-run
 
 The first column is what is asked, the second what answers it, others are hard
 negatives; a column called label or score is the label. Losses: mnrl (the
@@ -126,13 +134,15 @@ struct Outcome {
 
 /// Trains.
 pub(crate) fn run(arguments: &Arguments, global: &Global) -> Result<()> {
-    let settings = Settings::new(arguments)?;
+    let mut settings = Settings::new(arguments)?;
     for message in &settings.notices {
         notice(global.quiet, message);
     }
-    prepare_directory(&settings.out, &settings)?;
+    if !arguments.dry_run {
+        prepare_directory(&settings.out, &settings)?;
+    }
     let name = settings.data[0].file_stem().unwrap_or_default().to_string_lossy().into_owned();
-    let dataset = Dataset::read(&name, &settings.data, settings.columns.as_deref())?;
+    let mut datasets = [Dataset::read(&name, &settings.data, settings.columns.as_deref())?];
     let loss = losses::from_name(&settings.loss, &settings.loss_parameters)?;
     let mut model = load(&settings, settings.trainable(), global)?;
     if let Some(p) = settings.dropout {
@@ -142,23 +152,51 @@ pub(crate) fn run(arguments: &Arguments, global: &Global) -> Result<()> {
         Some(guide) => Some(model::find(guide, None, LoadOptions::default(), global.quiet)?),
         None => None,
     };
-    warn(&settings, &dataset, &*loss, global);
-
-    let mut view = View::new(global, &settings.out);
-    let polling = interrupt::polling();
+    let frozen = Frozen { embeddings: settings.freeze_embeddings, layers: settings.freeze_layers };
+    let look = |datasets: &[Dataset], settings: &Settings| {
+        let _polling = interrupt::polling();
+        doctor::examine(datasets, &model, &*loss, &settings.arguments, frozen, interrupt::flag())
+            .map_err(stopped)
+    };
+    let mut examination = look(&datasets, &settings)?;
+    if arguments.fix {
+        for done in doctor::fix(&examination, &mut datasets, &mut settings.arguments) {
+            notice(global.quiet, format_args!("mended: {done}"));
+        }
+        examination = look(&datasets, &settings)?;
+    }
     let training = Training {
         model,
-        datasets: vec![dataset],
+        datasets: datasets.to_vec(),
         loss: &*loss,
         guide: guide.as_ref(),
         evaluator: None,
         arguments: &settings.arguments,
-        frozen: Frozen { embeddings: settings.freeze_embeddings, layers: settings.freeze_layers },
+        frozen,
         early_stopping_patience: None,
         output_dir: Some(&settings.out),
         resume: settings.resume,
         interrupt: interrupt::flag(),
     };
+    if arguments.dry_run {
+        return dry_run(training, examination, arguments.json);
+    }
+    let found = examination.to_findings();
+    if examination.count(Severity::Error) > 0 {
+        bail!(
+            "{found}\n{} must be mended before training",
+            if arguments.fix { "What is left" } else { "This" }
+        );
+    }
+    if !global.quiet && !found.is_empty() {
+        terminal::say(format_args!(
+            "{found}\n(--dry-run says more{})",
+            if arguments.fix { "" } else { ", --fix mends what it can" }
+        ));
+    }
+
+    let mut view = View::new(global, &settings.out);
+    let polling = interrupt::polling();
     let trained = training.run(&mut |event| view.show(&event));
     drop(polling);
     let parameters = view.parameters;
@@ -221,24 +259,31 @@ fn prepare_directory(out: &Path, settings: &Settings) -> Result<()> {
     Ok(())
 }
 
-/// What often goes wrong without an error.
-fn warn(settings: &Settings, dataset: &Dataset, loss: &dyn Loss, global: &Global) {
-    let arguments = &settings.arguments;
-    let in_batch = loss.name().contains("Ranking") || loss.name().contains("GIST");
-    if in_batch && arguments.gradient_accumulation_steps > 1 {
-        let message = "gradient accumulation adds no negatives to a batch; a larger batch_size with the loss cmnrl does, in \
-                       the memory of a small one";
-        notice(global.quiet, message);
+fn stopped(error: sentir::train::Error) -> anyhow::Error {
+    match error {
+        sentir::train::Error::Interrupted => Interrupted("interrupted; nothing was written").into(),
+        other => other.into(),
     }
-    if in_batch && dataset.len() < arguments.per_device_train_batch_size {
-        notice(
-            global.quiet,
-            format_args!(
-                "the data has {} rows, less than one batch: there are fewer negatives than asked for",
-                dataset.len()
-            ),
-        );
+}
+
+/// Says what was found, and how long training would take by the time of one step. Nothing is written.
+fn dry_run(training: Training<'_>, mut examination: Examination, json: bool) -> Result<()> {
+    if examination.count(Severity::Error) == 0 {
+        let mut arguments = training.arguments.clone();
+        arguments.max_steps = 1;
+        arguments.load_best_model_at_end = false;
+        let one = Training { arguments: &arguments, output_dir: None, resume: false, ..training };
+        let _polling = interrupt::polling();
+        let trained = one.run(&mut |_| ()).map_err(stopped)?;
+        examination.facts.seconds_per_update = trained.state.log.first().map(|entry| entry.seconds);
     }
+    terminal::print(|out| {
+        if json {
+            serde_json::to_writer_pretty(&mut *out, &examination)?;
+            return writeln!(out);
+        }
+        write!(out, "{}", examination.to_text())
+    })
 }
 
 fn outcome(out: &Path, trained: &Trained, parameters: usize) -> Outcome {

@@ -8,6 +8,17 @@ use super::texts::{is_hidden, shorten};
 use super::{Course, Examination, Finding, Fix, MemoryEstimate, Severity, of};
 
 impl Examination {
+    /// Errors and warnings alone, in plain lines; nothing if there are none.
+    #[must_use]
+    pub fn to_findings(&self) -> String {
+        let mut text = String::new();
+        for finding in self.findings.iter().filter(|finding| finding.severity != Severity::Note) {
+            finding.write(&mut text);
+        }
+        text.truncate(text.trim_end().len());
+        text
+    }
+
     /// The examination in plain lines.
     #[must_use]
     pub fn to_text(&self) -> String {
