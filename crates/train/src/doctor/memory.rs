@@ -22,7 +22,7 @@
 //! - in a cached loss the same with T and t the tokens of the largest mini-batch;
 //! - and `t (3 d + max(f, 3 d))` for derivatives on their way and the last states, and twice the vectors of all texts.
 //!
-//! Layers below the lowest parameter that is trained keep nothing. Beside it: parameters; a gradient for each trained number, but of
+//! Layers below the lowest parameter that is trained keep nothing without checkpointing. Beside it: parameters; a gradient for each trained number, but of
 //! tables for rows that were looked up only; two moments of AdamW for each trained number. Not counted: buffers of kernels (some
 //! megabytes a thread), the texts, and batches of later epochs that happen to be longer.
 
@@ -72,11 +72,12 @@ pub(super) struct Load {
     pub texts: u64,
 }
 
-/// Bytes of [`MemoryEstimate::activations`]; `layers` are those that keep something.
+/// Bytes of [`MemoryEstimate::activations`]; `layers` are those that keep something without
+/// checkpointing.
 pub(super) fn activations(sizes: &Sizes, layers: usize, load: Load, checkpointing: bool) -> u64 {
     let [d, f, vector] = [sizes.width, sizes.feed_forward, sizes.vector].map(|width| width as u64);
-    let (inside, layers) = (8 * d + 2 * f, layers as u64);
-    let kept = d + layers * if checkpointing { d } else { inside };
+    let inside = 8 * d + 2 * f;
+    let kept = d + if checkpointing { sizes.layers as u64 * d } else { layers as u64 * inside };
     let once = if checkpointing && layers > 0 { inside + 3 * d + f } else { 0 } + 3 * d + f.max(3 * d);
     NUMBER * (load.tokens * kept + load.column * once + 2 * load.texts * vector)
 }
