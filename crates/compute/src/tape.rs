@@ -206,11 +206,14 @@ impl<'a> Pass<'a> {
     }
 }
 
+/// What is computed between two checkpoints.
+type Body<'a> = dyn Fn(&mut Pass<'a>, Tensor) -> Tensor + 'a;
+
 struct Checkpoint<'a> {
     from: Node,
     saved: Tensor,
     random: Randomness,
-    body: Box<dyn Fn(&mut Pass<'a>, Tensor) -> Tensor + 'a>,
+    body: Box<Body<'a>>,
 }
 
 impl<'a> Step<'a> for Checkpoint<'a> {

@@ -35,7 +35,7 @@ pub(crate) fn derivative<S: Simd>(simd: S, x: S::Vector, activation: Activation)
 #[inline(always)]
 fn gelu<S: Simd>(simd: S, x: S::Vector) -> S::Vector {
     /// 1/√(2π)
-    const DENSITY: f32 = 0.398_942_28;
+    const DENSITY: f32 = 0.398_942_3;
     // At −8 both terms are 0 in f32 beside anything.
     let n = simd.max(simd.splat(-8.0), simd.copy_sign(x, simd.splat(-1.0)));
     let tail = lower_tail(simd, n);

@@ -23,7 +23,7 @@ pub(crate) struct Dense {
 enum Residual {
     None,
     Identity,
-    Projected(Linear),
+    Projected(Box<Linear>),
 }
 
 #[derive(Deserialize)]
@@ -74,7 +74,7 @@ impl Dense {
             residual: match config.use_residual.unwrap_or(false) {
                 false => Residual::None,
                 true if inputs == outputs => Residual::Identity,
-                true => Residual::Projected(linear("residual", false)?),
+                true => Residual::Projected(Box::new(linear("residual", false)?)),
             },
         })
     }
@@ -111,7 +111,7 @@ impl Dense {
     pub(crate) fn parameters_mut(&mut self) -> Vec<(String, ParameterMut<'_>)> {
         let mut all = Vec::new();
         let projection = match &mut self.residual {
-            Residual::Projected(projection) => Some(("residual", projection)),
+            Residual::Projected(projection) => Some(("residual", &mut **projection)),
             Residual::None | Residual::Identity => None,
         };
         for (name, Linear { weight, bias }) in std::iter::once(("linear", &mut self.linear)).chain(projection)
