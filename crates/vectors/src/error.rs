@@ -91,4 +91,15 @@ pub enum Error {
         /// Zero-based column.
         column: usize,
     },
+    /// A ranking that cannot be judged.
+    #[error("query {query}: {message}")]
+    Ranking {
+        /// Zero-based position of the query.
+        query: usize,
+        /// What is wrong and what to do.
+        message: String,
+    },
+    /// A setting out of its range.
+    #[error("{0}")]
+    Setting(String),
 }

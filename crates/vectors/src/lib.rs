@@ -1,6 +1,7 @@
-//! Rows of f32 and what one does with them: similarity, exact search, compression, correlation.
+//! Rows of f32 and what one does with them: similarity, exact search, compression, metrics; and BM25, the search without
+//! vectors that they are measured against.
 //!
-//! Not here: text, tokenizers and networks. The vectors may come from anywhere.
+//! Not here: tokenizers and networks. The vectors may come from anywhere.
 //!
 //! ```
 //! use sentir_vectors::top_k::{SearchOptions, search};
@@ -19,6 +20,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod bm25;
 pub mod compress;
 pub mod error;
 pub mod metrics;

@@ -1,3 +1,4 @@
 //! Numbers that judge vectors against people.
 
 pub mod correlation;
+pub mod retrieval;
