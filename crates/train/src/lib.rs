@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod error;
+pub mod evaluate;
 pub mod losses;
 pub mod step;
 
