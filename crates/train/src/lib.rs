@@ -8,6 +8,7 @@
 pub mod error;
 pub mod evaluate;
 pub mod losses;
+pub mod report;
 pub mod step;
 
 pub use error::{Error, Result};
