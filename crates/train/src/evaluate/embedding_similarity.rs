@@ -32,6 +32,8 @@ pub struct EmbeddingSimilarity {
 }
 
 impl EmbeddingSimilarity {
+    /// An evaluator of these pairs.
+    ///
     /// # Errors
     /// If there are fewer than two pairs, a score is not finite, or all scores are the same.
     pub fn new(name: impl Into<String>, pairs: Vec<ScoredPair>) -> Result<Self> {

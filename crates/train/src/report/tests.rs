@@ -1,3 +1,5 @@
+//! The page as a reader and a browser find it: whole, escaped, with every number in its place.
+
 use super::*;
 
 /// Checks that every tag is closed, in order, and returns the text between tags and of titles.
