@@ -19,7 +19,7 @@ use serde_json::Value;
 use crate::arguments::TrainingArguments;
 use crate::data::Dataset;
 use crate::update::{Trained, Update};
-use crate::{Error, Result};
+use crate::{Error, Result, report};
 
 const STATE: &str = "trainer_state.json";
 const MOMENTS: &str = "optimizer.safetensors";
@@ -52,6 +52,20 @@ pub struct LogEntry {
     /// Of an evaluation, names and values.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub metrics: Vec<(String, f64)>,
+}
+
+impl From<&LogEntry> for report::LogEntry {
+    fn from(entry: &LogEntry) -> Self {
+        Self {
+            step: entry.step as u64,
+            epoch: entry.epoch,
+            loss: entry.loss,
+            learning_rate: entry.learning_rate,
+            grad_norm: entry.grad_norm,
+            tokens_per_second: (entry.tokens > 0).then(|| entry.tokens as f64 / entry.seconds.max(1e-9)),
+            metrics: entry.metrics.iter().cloned().collect(),
+        }
+    }
 }
 
 /// How far a training is.

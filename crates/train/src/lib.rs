@@ -16,6 +16,7 @@ mod golden;
 pub mod losses;
 pub mod optimizer;
 pub mod order;
+pub mod report;
 pub mod samplers;
 pub mod schedule;
 pub mod step;

@@ -135,6 +135,15 @@ impl Training<'_> {
         let parameters = update.count();
         observer(Event::Begin { updates: updates.total, done: state.global_step, parameters });
 
+        if state.global_step == 0
+            && let Some(entry) = self.evaluate(&mut state, observer)?
+            && let Some(checkpoints) = &mut checkpoints
+        {
+            // What the model was before is there to compare with; it is no candidate for the best.
+            (state.best_metric, state.best_step) = (None, None);
+            checkpoints.log(&entry)?;
+        }
+
         let mut gradients = Gradients::new();
         let mut memory = Memory::default();
         let over = |state: &State| state.global_step >= updates.total || state.stopped_early;
@@ -342,7 +351,7 @@ impl Training<'_> {
         observer(Event::Evaluated { step: state.global_step, metrics: &metrics });
         let name = match &self.arguments.metric_for_best_model {
             Some(name) => name.strip_prefix("eval_").unwrap_or(name).to_owned(),
-            None => evaluator.primary_metric(),
+            None => evaluator.primary_metric(&self.model),
         };
         let Some((_, value)) = metrics.iter().find(|(own, _)| *own == name) else {
             let known: Vec<&str> = metrics.iter().map(|(name, _)| name.as_str()).collect();

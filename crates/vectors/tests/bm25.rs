@@ -12,9 +12,9 @@ fn lines(path: &Path) -> Vec<Value> {
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
-/// The stated figures are of 801 cases, and say neither k₁, b nor where n-grams end; 400 of the cases are in the folder. A
-/// sample of half differs from the whole by a standard error of about √(p(1−p)/801), under 0.018 for accuracy: 0.025 allows
-/// that and would still tell words from n-grams, which are 0.13 apart.
+/// The stated figures are of 801 cases, and say neither k₁, b nor where n-grams end; 400 of the cases are in the folder, for which
+/// a standard error of about √(p(1−p)/801), 0.017, would be no surprise. They are nearer than that; n-grams across words, or of
+/// words without the spaces around them, are 0.02 and more below in accuracy.
 #[test]
 fn stated_figures_of_real_questions() {
     let folder = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/data/rutube"));
@@ -49,7 +49,7 @@ fn stated_figures_of_real_questions() {
             retrieval(&rankings, &relevant, &Cutoffs::default()).unwrap().into_iter().collect();
         for (name, expected) in expected {
             let got = metrics[name];
-            assert!((got - expected).abs() < 0.025, "{terms:?}, {name}: {got}, where {expected} is stated");
+            assert!((got - expected).abs() < 0.01, "{terms:?}, {name}: {got}, where {expected} is stated");
         }
     }
 }

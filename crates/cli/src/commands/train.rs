@@ -9,10 +9,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
+use sentir::train::arguments::IntervalStrategy;
 use sentir::train::checkpoint::LogEntry;
 use sentir::train::data::Dataset;
 use sentir::train::doctor::{self, Examination, Severity};
-use sentir::train::losses;
+use sentir::train::evaluate::{EmbeddingSimilarity, Evaluator, Fields, InformationRetrieval};
+use sentir::train::losses::{self, Loss};
+use sentir::train::report::{self, Report};
 use sentir::train::trainer::{Event, Trained, Training};
 use sentir::train::update::Frozen;
 use sentir::{LoadOptions, SentenceTransformer, Trainable, WeightType};
@@ -85,6 +88,21 @@ pub(crate) struct Arguments {
     /// Leave so many of the lowest layers as they are
     #[arg(long, value_name = "N")]
     freeze_layers: Option<usize>,
+    /// Questions to measure retrieval with, one JSON object a line: {"text": …, "relevant": [ids]}
+    #[arg(long, value_name = "FILE", requires = "eval_corpus", help_heading = "Evaluation")]
+    eval_queries: Option<PathBuf>,
+    /// What is searched, one JSON object a line: {"id": …, "text": …}
+    #[arg(long, value_name = "FILE", requires = "eval_queries", help_heading = "Evaluation")]
+    eval_corpus: Option<PathBuf>,
+    /// A key of these files that has another name: relevant=kb, document=question, query=text, id=id
+    #[arg(long, value_name = "NAME=KEY", requires = "eval_queries", help_heading = "Evaluation")]
+    eval_field: Vec<String>,
+    /// Pairs with a score to measure similarity with: {"sentence1": …, "sentence2": …, "score": …}
+    #[arg(long, value_name = "FILE", conflicts_with = "eval_queries", help_heading = "Evaluation")]
+    eval_pairs: Option<PathBuf>,
+    /// Stop after so many evaluations without a better one
+    #[arg(long, value_name = "N", help_heading = "Evaluation")]
+    early_stopping_patience: Option<usize>,
     /// Go on from the last checkpoint in the directory
     #[arg(long)]
     resume: bool,
@@ -152,6 +170,10 @@ pub(crate) fn run(arguments: &Arguments, global: &Global) -> Result<()> {
         Some(guide) => Some(model::find(guide, None, LoadOptions::default(), global.quiet)?),
         None => None,
     };
+    let evaluator = evaluator(arguments)?;
+    if evaluator.is_some() && !settings.says("eval_strategy") {
+        settings.arguments.eval_strategy = IntervalStrategy::Epoch;
+    }
     let frozen = Frozen { embeddings: settings.freeze_embeddings, layers: settings.freeze_layers };
     let look = |datasets: &[Dataset], settings: &Settings| {
         let _polling = interrupt::polling();
@@ -170,10 +192,10 @@ pub(crate) fn run(arguments: &Arguments, global: &Global) -> Result<()> {
         datasets: datasets.to_vec(),
         loss: &*loss,
         guide: guide.as_ref(),
-        evaluator: None,
+        evaluator: evaluator.as_deref(),
         arguments: &settings.arguments,
         frozen,
-        early_stopping_patience: None,
+        early_stopping_patience: arguments.early_stopping_patience,
         output_dir: Some(&settings.out),
         resume: settings.resume,
         interrupt: interrupt::flag(),
@@ -208,6 +230,7 @@ pub(crate) fn run(arguments: &Arguments, global: &Global) -> Result<()> {
         other => other.into(),
     })?;
     let outcome = outcome(&settings.out, &trained, parameters);
+    write_report(&settings, &*loss, &trained, &outcome)?;
     terminal::print(|out| {
         if arguments.json {
             serde_json::to_writer_pretty(&mut *out, &outcome)?;
@@ -284,6 +307,57 @@ fn dry_run(training: Training<'_>, mut examination: Examination, json: bool) -> 
         }
         write!(out, "{}", examination.to_text())
     })
+}
+
+/// What measures the model during training, if something does.
+fn evaluator(arguments: &Arguments) -> Result<Option<Box<dyn Evaluator>>> {
+    if let (Some(queries), Some(corpus)) = (&arguments.eval_queries, &arguments.eval_corpus) {
+        let mut fields = Fields::default();
+        for pair in &arguments.eval_field {
+            let Some((name, key)) = pair.split_once('=') else {
+                bail!("--eval-field {pair}: NAME=KEY is expected");
+            };
+            match name {
+                "query" => fields.query = key,
+                "relevant" => fields.relevant = key,
+                "document" => fields.document = key,
+                "id" => fields.id = key,
+                _ => bail!("--eval-field {pair}: there are query, relevant, document and id"),
+            }
+        }
+        return Ok(Some(Box::new(InformationRetrieval::from_jsonl("", queries, corpus, &fields)?)));
+    }
+    match &arguments.eval_pairs {
+        Some(pairs) => Ok(Some(Box::new(EmbeddingSimilarity::from_jsonl("", pairs)?))),
+        None => Ok(None),
+    }
+}
+
+/// The course of the training as a page beside the model.
+fn write_report(settings: &Settings, loss: &dyn Loss, trained: &Trained, outcome: &Outcome) -> Result<()> {
+    let title = settings.out.file_name().unwrap_or_default().to_string_lossy();
+    let files: Vec<String> = settings.data.iter().map(|path| path.display().to_string()).collect();
+    let mut facts = vec![
+        ("model".to_owned(), settings.model.clone()),
+        ("data".to_owned(), files.join(", ")),
+        ("loss".to_owned(), loss.name().to_owned()),
+        ("numbers trained".to_owned(), grouped(outcome.parameters)),
+    ];
+    let shown = [
+        "num_train_epochs",
+        "per_device_train_batch_size",
+        "learning_rate",
+        "lr_scheduler_type",
+        "warmup_steps",
+        "seed",
+        "bf16",
+    ];
+    let all = settings.arguments.to_map();
+    facts.extend(shown.iter().filter_map(|name| Some(((*name).to_owned(), all.get(*name)?.to_string()))));
+    let entries: Vec<report::LogEntry> = trained.state.log.iter().map(report::LogEntry::from).collect();
+    let page = report::html(&Report { title: &title, facts: &facts, entries: &entries });
+    let path = settings.out.join("report.html");
+    std::fs::write(&path, page).with_context(|| path.display().to_string())
 }
 
 fn outcome(out: &Path, trained: &Trained, parameters: usize) -> Outcome {

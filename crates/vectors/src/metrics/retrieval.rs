@@ -147,7 +147,8 @@ pub fn retrieval<Ranking: AsRef<[usize]>, Relevant: AsRef<[usize]>>(
         let one = Judged::new(ranking.as_ref(), relevant.as_ref());
         judged.push(one.map_err(|message| Error::Ranking { query, message })?);
     }
-    let metrics: [(&str, &[usize], fn(&Judged, usize) -> f64); 6] = [
+    type Metric = fn(&Judged, usize) -> f64;
+    let metrics: [(&str, &[usize], Metric); 6] = [
         ("accuracy", &cutoffs.accuracy, Judged::accuracy),
         ("precision", &cutoffs.precision_recall, Judged::precision),
         ("recall", &cutoffs.precision_recall, Judged::recall),

@@ -26,6 +26,8 @@ pub(super) struct Settings {
     pub(super) freeze_layers: usize,
     pub(super) resume: bool,
     pub(super) overwrite_output_dir: bool,
+    /// The training arguments that were given.
+    given: Vec<String>,
     /// What people should know about arguments without effect.
     pub(super) notices: Vec<String>,
 }
@@ -102,6 +104,7 @@ impl Settings {
                 arguments.overwrite_output_dir.then_some(true),
             )?
             .unwrap_or(false),
+            given: Vec::new(),
             notices: Vec::new(),
         };
         if let Some(p) = settings.dropout.filter(|p| !(0.0..1.0).contains(p)) {
@@ -128,8 +131,14 @@ impl Settings {
         for (name, value) in given {
             file.extend(value.map(|value| (name.to_owned(), value)));
         }
+        settings.given = file.keys().cloned().collect();
         (settings.arguments, settings.notices) = TrainingArguments::from_map(&file)?;
         Ok(settings)
+    }
+
+    /// Whether the user has set this training argument.
+    pub(super) fn says(&self, name: &str) -> bool {
+        self.given.iter().any(|given| given == name)
     }
 
     /// What of the model has to be in memory in full precision.

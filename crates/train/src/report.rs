@@ -1,0 +1,262 @@
+//! A training run as one HTML page that needs nothing else: no network, no script. Charts are SVG inside it (`report/chart.rs`);
+//! each point says its numbers when it is hovered over, and colors follow the reader's light or dark setting.
+//!
+//! Not here: the log itself, and the model card.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use serde::{Deserialize, Deserializer, Serialize};
+
+use self::chart::{Chart, Line, Point, number};
+
+mod chart;
+
+/// One entry of the log of a run: what was measured at a step. The names are those of `log_history` in the
+/// `trainer_state.json` of transformers, which can be read as a list of these.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct LogEntry {
+    /// Steps of the optimizer so far.
+    pub step: u64,
+    /// Passes over the data so far, in fractions.
+    pub epoch: f64,
+    /// The loss, a mean since the entry before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub loss: Option<f64>,
+    /// The learning rate of the step.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub learning_rate: Option<f64>,
+    /// The L2 norm of all gradients before it was limited.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grad_norm: Option<f64>,
+    /// Tokens that were read in a second.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tokens_per_second: Option<f64>,
+    /// Everything else, by name: what an evaluation found. NaN is written as null.
+    #[serde(flatten, deserialize_with = "null_is_nan")]
+    pub metrics: BTreeMap<String, f64>,
+}
+
+fn null_is_nan<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, f64>, D::Error> {
+    let numbers = BTreeMap::<String, Option<f64>>::deserialize(deserializer)?;
+    Ok(numbers.into_iter().map(|(name, value)| (name, value.unwrap_or(f64::NAN))).collect())
+}
+
+/// What a page is made of. All texts may hold anything: they are escaped.
+#[derive(Debug, Clone, Copy)]
+pub struct Report<'a> {
+    /// The heading, usually the name of the model.
+    pub title: &'a str,
+    /// What the run was, (name, value): model, loss, data, settings. In this order above the results.
+    pub facts: &'a [(String, String)],
+    /// The log, in the order of steps.
+    pub entries: &'a [LogEntry],
+}
+
+const STYLE: &str = "
+:root { color-scheme: light dark; --paper: #fff; --ink: #1c1e21; --faint: #5f6670; --grid: #e3e5e8;
+  --c0: #0067a8; --c1: #c14d00; --c2: #00805c; --c3: #a8477f; --c4: #7a6400; --c5: #4b4fc4; }
+@media (prefers-color-scheme: dark) { :root { --paper: #15171a; --ink: #e6e7e9; --faint: #9aa1ab; --grid: #2c3036;
+  --c0: #58b4f0; --c1: #ff9a57; --c2: #3fcb9d; --c3: #e88fc2; --c4: #d9bf4a; --c5: #9da1ff; } }
+body { margin: 2rem auto; max-width: 76rem; padding: 0 1rem; background: var(--paper); color: var(--ink);
+  font: 16px/1.5 system-ui, sans-serif; }
+h1, td, th { overflow-wrap: anywhere; }
+h2 { margin-top: 2.5rem; font-size: 1.2rem; }
+table { border-collapse: collapse; }
+th, td { padding: .25rem 1.5rem .25rem 0; border-bottom: 1px solid var(--grid); text-align: left; vertical-align: top; }
+th { color: var(--faint); font-weight: normal; }
+td.n, th.n { text-align: right; font-variant-numeric: tabular-nums; }
+.charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 28rem), 1fr)); gap: 1.5rem; }
+figure { margin: 0; min-width: 0; }
+figcaption { color: var(--faint); font-size: .85rem; }
+svg { width: 100%; height: auto; display: block; }
+svg text { fill: var(--faint); font: 12px system-ui, sans-serif; }
+svg .title { fill: var(--ink); font-size: 14px; font-weight: 600; }
+svg .grid { stroke: var(--grid); }
+svg .line { fill: none; stroke-width: 1.75; stroke-linejoin: round; }
+svg .touch { fill: transparent; }
+svg g:hover > .dot { r: 5px; }
+.s0 { --c: var(--c0); } .s1 { --c: var(--c1); } .s2 { --c: var(--c2); } .s3 { --c: var(--c3); } .s4 { --c: var(--c4); }
+.s5 { --c: var(--c5); }
+.line { stroke: var(--c); } .dot { fill: var(--c); }
+";
+
+/// The page.
+pub fn html(report: &Report<'_>) -> String {
+    let title = escape(report.title);
+    let mut page = format!(
+        "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
+         <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\n\
+         <title>{title}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<h1>{title}</h1>\n"
+    );
+    table(&mut page, &summary(report));
+    let entries = report.entries;
+    let metrics = metric_table(entries);
+    if !metrics.is_empty() {
+        page.push_str("<h2>Evaluation</h2>\n<table>\n<thead>\n<tr><th>metric</th>");
+        page.push_str("<th class=\"n\">first</th><th class=\"n\">last</th><th class=\"n\">best</th><th class=\"n\">step of the best</th></tr>\n</thead>\n<tbody>\n");
+        page.push_str(&metrics);
+        page.push_str("</tbody>\n</table>\n");
+    }
+    if entries.is_empty() {
+        page.push_str("<p>The log is empty: there is nothing to draw.</p>\n");
+    } else {
+        page.push_str("<h2>Course of the training</h2>\n<div class=\"charts\">\n");
+        let steps = entries.iter().map(|entry| entry.step);
+        let steps = [steps.clone().min(), steps.max()].map(Option::unwrap_or_default);
+        for chart in charts(entries) {
+            chart.draw(&mut page, steps);
+        }
+        page.push_str("</div>\n");
+    }
+    page.push_str("</body>\n</html>\n");
+    page
+}
+
+/// A text as it may stand between tags and in quoted attributes. Characters that HTML does not allow are replaced.
+fn escape(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => escaped.push_str("&amp;"),
+            '<' => escaped.push_str("&lt;"),
+            '>' => escaped.push_str("&gt;"),
+            '"' => escaped.push_str("&quot;"),
+            '\'' => escaped.push_str("&#39;"),
+            '\t' | '\n' => escaped.push(c),
+            c if c.is_control() => escaped.push('\u{fffd}'),
+            c => escaped.push(c),
+        }
+    }
+    escaped
+}
+
+fn table(page: &mut String, rows: &[(String, String)]) {
+    page.push_str("<table>\n<tbody>\n");
+    for (name, value) in rows {
+        // Writing into a string cannot fail; so throughout.
+        let _ = writeln!(page, "<tr><th scope=\"row\">{}</th><td>{}</td></tr>", escape(name), escape(value));
+    }
+    page.push_str("</tbody>\n</table>\n");
+}
+
+/// The facts that were given, then those of the log.
+fn summary(report: &Report<'_>) -> Vec<(String, String)> {
+    let mut rows = report.facts.to_vec();
+    let mut add = |name: &str, value: String| rows.push((name.to_owned(), value));
+    let Some(last) = report.entries.last() else { return rows };
+    add("steps", format!("{} ({} epochs)", last.step, number(last.epoch)));
+    let losses: Vec<(u64, f64)> = values(report.entries, |entry| entry.loss);
+    if let (Some(first), Some(last)) = (losses.first(), losses.last()) {
+        add(
+            "loss",
+            format!("{} at step {}, {} at step {}", number(first.1), first.0, number(last.1), last.0),
+        );
+        if let Some(best) = best(&losses, false) {
+            add("lowest loss", format!("{} at step {}", number(best.1), best.0));
+        }
+    }
+    let speeds = values(report.entries, |entry| entry.tokens_per_second);
+    if !speeds.is_empty() {
+        let mean = speeds.iter().map(|(_, speed)| speed).sum::<f64>() / speeds.len() as f64;
+        add("tokens per second", format!("{} (mean of the log's entries)", number(mean)));
+    }
+    rows
+}
+
+/// (step, value) of the entries that have one.
+fn values(entries: &[LogEntry], of: impl Fn(&LogEntry) -> Option<f64>) -> Vec<(u64, f64)> {
+    entries.iter().filter_map(|entry| Some((entry.step, of(entry)?))).collect()
+}
+
+/// The earliest of the highest or of the lowest numbers.
+fn best(values: &[(u64, f64)], highest: bool) -> Option<(u64, f64)> {
+    let numbers = values.iter().copied().filter(|(_, value)| !value.is_nan());
+    numbers
+        .reduce(|best, other| if (other.1 > best.1) == highest && other.1 != best.1 { other } else { best })
+}
+
+/// Metrics are the better the higher, but for losses.
+fn higher_is_better(metric: &str) -> bool {
+    !metric.ends_with("loss")
+}
+
+/// All names of metrics, as sorted by a person: `@3` before `@10`.
+fn metric_names(entries: &[LogEntry]) -> Vec<&str> {
+    let mut names: Vec<&str> =
+        entries.iter().flat_map(|entry| entry.metrics.keys()).map(String::as_str).collect();
+    names.sort_by_key(|name| (family(name), cutoff(name), *name));
+    names.dedup();
+    names
+}
+
+/// The name without the cutoff: metrics of one family are drawn in one chart.
+fn family(metric: &str) -> &str {
+    if cutoff(metric).is_some() {
+        metric.rsplit_once('@').map_or(metric, |(family, _)| family)
+    } else {
+        metric
+    }
+}
+
+/// The k of `...@k`.
+fn cutoff(metric: &str) -> Option<u64> {
+    metric.rsplit_once('@')?.1.parse().ok()
+}
+
+/// A row for each metric.
+fn metric_table(entries: &[LogEntry]) -> String {
+    let mut rows = String::new();
+    for name in metric_names(entries) {
+        let values = values(entries, |entry| entry.metrics.get(name).copied());
+        let cell = |value: Option<&(u64, f64)>| value.map_or(String::new(), |(_, value)| number(*value));
+        let best = best(&values, higher_is_better(name));
+        let _ = writeln!(
+            rows,
+            "<tr><td>{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td></tr>",
+            escape(name),
+            cell(values.first()),
+            cell(values.last()),
+            cell(best.as_ref()),
+            best.map_or(String::new(), |(step, _)| step.to_string()),
+        );
+    }
+    rows
+}
+
+fn charts(entries: &[LogEntry]) -> Vec<Chart> {
+    let line = |name: &str, of: &dyn Fn(&LogEntry) -> Option<f64>| Line {
+        name: name.to_owned(),
+        points: entries
+            .iter()
+            .filter_map(|entry| Some(Point { step: entry.step, epoch: entry.epoch, value: of(entry)? }))
+            .collect(),
+    };
+    let single = |title: &str, unit: &str, of: &dyn Fn(&LogEntry) -> Option<f64>| Chart {
+        title: title.to_owned(),
+        unit: unit.to_owned(),
+        lines: vec![line(title, of)],
+    };
+    let mut charts = vec![
+        single("Training loss", "loss", &|entry| entry.loss),
+        single("Learning rate", "learning rate", &|entry| entry.learning_rate),
+        single("Gradient norm", "L2 norm before clipping", &|entry| entry.grad_norm),
+        single("Speed", "tokens per second", &|entry| entry.tokens_per_second),
+    ];
+    for names in metric_names(entries).chunk_by(|left, right| family(left) == family(right)) {
+        let lines = names.iter().map(|&name| line(name, &|entry| entry.metrics.get(name).copied()));
+        let unit =
+            if higher_is_better(names[0]) { "metric, higher is better" } else { "loss, lower is better" };
+        charts.push(Chart {
+            title: if names.len() == 1 { names[0] } else { family(names[0]) }.to_owned(),
+            unit: unit.to_owned(),
+            lines: lines.collect(),
+        });
+    }
+    charts.retain(|chart| chart.lines.iter().any(|line| !line.points.is_empty()));
+    charts
+}
+
+#[cfg(test)]
+mod tests;
