@@ -88,7 +88,7 @@ pub(crate) struct Arguments {
     /// Leave so many of the lowest layers as they are
     #[arg(long, value_name = "N")]
     freeze_layers: Option<usize>,
-    /// Questions to measure retrieval with, one JSON object a line: {"text": …, "relevant": [ids]}
+    /// Questions to measure retrieval with, one JSON object a line: {"text": …, "relevant": its ids}
     #[arg(long, value_name = "FILE", requires = "eval_corpus", help_heading = "Evaluation")]
     eval_queries: Option<PathBuf>,
     /// What is searched, one JSON object a line: {"id": …, "text": …}
