@@ -57,14 +57,14 @@ const fn no(name: &'static str, default: &'static str, reason: &'static str) -> 
 /// All arguments that are known.
 #[rustfmt::skip] // a line for each, as a table has it
 pub const ARGUMENTS: &[Argument] = &[
-    no("overwrite_output_dir", "false", "a directory that exists is never overwritten; name a new one"),
+    no("overwrite_output_dir", "false", "a directory in use is left alone; sentir train has --overwrite-output-dir"),
     idle("do_predict", "false", "the Trainer does not read it"),
     does("eval_strategy", "\"no\""),
     idle("prediction_loss_only", "true", "sentence-transformers always sets it to true"),
     does("per_device_train_batch_size", "8"),
-    does("per_device_eval_batch_size", "8"),
+    idle("per_device_eval_batch_size", "8", "evaluation cuts batches by tokens, and no cut changes a vector"),
     no("per_gpu_train_batch_size", "null", "it is a name that was given up; set per_device_train_batch_size"),
-    no("per_gpu_eval_batch_size", "null", "it is a name that was given up; set per_device_eval_batch_size"),
+    no("per_gpu_eval_batch_size", "null", "it is a name that was given up; leave it out"),
     does("gradient_accumulation_steps", "1"),
     idle("eval_accumulation_steps", "null", EVALUATION),
     idle("torch_empty_cache_steps", "null", "there is no cache of PyTorch"),
@@ -178,7 +178,7 @@ pub const ARGUMENTS: &[Argument] = &[
     does("greater_is_better", "null"),
     does("prompts", "null"),
     does("order", "\"6.2\""),
-    no("logging_strategy", "\"steps\"", "the log has a line every logging_steps updates; set that"),
+    no("logging_strategy", "\"steps\"", "the log has a line for each update; leave it out"),
     no("router_mapping", "{}", "models with a router are not supported"),
     no("learning_rate_mapping", "{}", "all parameters have the one learning_rate"),
     idle("output_dir", "null", "the directory is named where training is called"),
