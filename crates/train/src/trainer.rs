@@ -199,7 +199,8 @@ impl Training<'_> {
                 let last_of_epoch = (at + 1) * accumulation >= order.len();
                 let due = |strategy: IntervalStrategy, every: usize| match strategy {
                     IntervalStrategy::No => false,
-                    IntervalStrategy::Epoch => last_of_epoch,
+                    // The last epoch may end before its data does.
+                    IntervalStrategy::Epoch => last_of_epoch || over(&state),
                     IntervalStrategy::Steps => state.global_step.is_multiple_of(every),
                 };
                 let (eval, save) = (

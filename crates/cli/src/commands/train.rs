@@ -379,7 +379,7 @@ fn outcome(out: &Path, trained: &Trained, parameters: usize) -> Outcome {
 }
 
 fn write(out: &mut dyn Write, outcome: &Outcome) -> io::Result<()> {
-    write!(out, "{}: {} updates, {} epochs", outcome.path.display(), outcome.updates, outcome.epochs)?;
+    write!(out, "{}: {} updates, {:.2} epochs", outcome.path.display(), outcome.updates, outcome.epochs)?;
     if let Some(loss) = outcome.loss {
         write!(out, ", loss {loss:.4} at the end")?;
     }
