@@ -18,6 +18,7 @@ pub mod optimizer;
 pub mod order;
 pub mod samplers;
 pub mod schedule;
+pub mod scratch;
 pub mod step;
 pub mod trainer;
 pub mod update;
