@@ -156,8 +156,7 @@ fn main() -> Result<()> {
         let columns = vec![column("question", questions), column("text", texts)];
         let data = Dataset::new(&case.name, columns, None)?;
         let started = Instant::now();
-        let trained =
-            train_static(&data, &options, &path("trained"), &mut |_| {}, &AtomicBool::new(false))?;
+        let trained = train_static(&data, &options, &path("trained"), &mut |_| {}, &AtomicBool::new(false))?;
         let seconds = started.elapsed().as_secs_f64();
         let after = measure(&trained.model, &case)?;
         let steps = trained.state.global_step;

@@ -61,10 +61,7 @@ pub fn write_static<Text: AsRef<str>>(texts: &[Text], options: &StaticOptions, t
         }
         table[..options.dimension].fill(0.0);
         let shape = vec![size, options.dimension];
-        write_tensors(
-            &directory.join("model.safetensors"),
-            &[("embedding.weight".to_owned(), shape, table)],
-        )
+        write_tensors(&directory.join("model.safetensors"), &[("embedding.weight".to_owned(), shape, table)])
     })
 }
 

@@ -32,7 +32,8 @@ impl TokenizerOptions {
     /// If a number is of no use.
     pub(super) fn check(&self) -> Result<()> {
         if !(16..=1 << 20).contains(&self.vocabulary) {
-            let message = format!("a vocabulary of {} tokens: it must have from 16 to 1048576", self.vocabulary);
+            let message =
+                format!("a vocabulary of {} tokens: it must have from 16 to 1048576", self.vocabulary);
             return Err(Error::Argument(message));
         }
         if !(1..=64).contains(&self.longest_piece) {
@@ -74,7 +75,8 @@ pub(super) fn learn(
     let pieces = unigram::train(&words, options.vocabulary - special.len(), options.longest_piece);
     if pieces.is_empty() {
         return Err(Error::Argument(
-            "the texts have no characters but white space; a vocabulary cannot be learned from them".to_owned(),
+            "the texts have no characters but white space; a vocabulary cannot be learned from them"
+                .to_owned(),
         ));
     }
     let added: Vec<Value> = (special.iter().enumerate())
@@ -85,8 +87,12 @@ pub(super) fn learn(
         .collect();
     // Six digits: a score says no more, and no machine's logarithm differs there.
     let scored = pieces.iter().map(|(piece, score)| (piece.as_str(), (score * 1e6).round() / 1e6));
-    let vocab: Vec<Value> =
-        special.iter().map(|&content| (content, 0.0)).chain(scored).map(|(piece, score)| json!([piece, score])).collect();
+    let vocab: Vec<Value> = special
+        .iter()
+        .map(|&content| (content, 0.0))
+        .chain(scored)
+        .map(|(piece, score)| json!([piece, score]))
+        .collect();
     let size = vocab.len();
     let unknown = special.iter().position(|content| *content == unknown);
     let file = json!({
@@ -105,8 +111,10 @@ pub(super) fn learn(
 
 /// All words with their counts, by their text.
 fn words(texts: &[&str]) -> Result<Vec<(String, u64)>> {
-    let failed = |error: &dyn std::fmt::Display| Error::Argument(format!("a text cannot be divided: {error}"));
-    let normalizer: NormalizerWrapper = serde_json::from_value(normalizer()).map_err(|error| failed(&error))?;
+    let failed =
+        |error: &dyn std::fmt::Display| Error::Argument(format!("a text cannot be divided: {error}"));
+    let normalizer: NormalizerWrapper =
+        serde_json::from_value(normalizer()).map_err(|error| failed(&error))?;
     let pre_tokenizer: PreTokenizerWrapper =
         serde_json::from_value(pre_tokenizer()).map_err(|error| failed(&error))?;
     type Counts = HashMap<String, u64>;

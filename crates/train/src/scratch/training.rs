@@ -84,7 +84,8 @@ pub fn train_static(
         )));
     };
     if !(0.0..=1.0).contains(&options.typos) || options.copies == 0 {
-        let message = "typing errors: the probability must be from 0 to 1, and there must be at least one copy";
+        let message =
+            "typing errors: the probability must be from 0 to 1, and there must be at least one copy";
         return Err(Error::Argument(message.to_owned()));
     }
     options.arguments.check()?;

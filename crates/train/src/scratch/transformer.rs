@@ -65,8 +65,10 @@ impl TransformerOptions {
             }
         }
         if !self.width.is_multiple_of(self.heads) {
-            let message =
-                format!("the width, {}, must be a multiple of the number of heads, {}", self.width, self.heads);
+            let message = format!(
+                "the width, {}, must be a multiple of the number of heads, {}",
+                self.width, self.heads
+            );
             return Err(Error::Argument(message));
         }
         Ok(())
@@ -79,9 +81,7 @@ impl TransformerOptions {
         let mut normal = Normal::new(self.seed);
         let mut tensors = Vec::new();
         let d = self.width;
-        for (name, rows) in
-            [("word", vocabulary), ("position", self.max_length), ("token_type", 2)]
-        {
+        for (name, rows) in [("word", vocabulary), ("position", self.max_length), ("token_type", 2)] {
             let mut values = normal.fill(rows * d, DEVIATION);
             if name == "word" {
                 values[..d].fill(0.0);
@@ -173,7 +173,10 @@ pub fn write_transformer<Text: AsRef<str>>(
                 "vocab_size": size,
             }),
         )?;
-        write("sentence_bert_config.json", json!({"max_seq_length": options.max_length, "do_lower_case": false}))?;
+        write(
+            "sentence_bert_config.json",
+            json!({"max_seq_length": options.max_length, "do_lower_case": false}),
+        )?;
         write_tensors(&directory.join("model.safetensors"), &options.tensors(size))?;
         let pooling = directory.join("1_Pooling");
         fs::create_dir(&pooling).map_err(|source| Error::Io { path: pooling.clone(), source })?;
