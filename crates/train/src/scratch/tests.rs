@@ -322,5 +322,5 @@ fn real_questions_find_their_answers() {
         first += f64::from(u8::from(rank == 0)) / cases.len() as f64;
         reciprocal += if rank < 10 { 1.0 / (rank + 1) as f64 / cases.len() as f64 } else { 0.0 };
     }
-    assert!(first > 0.48 && reciprocal > 0.6, "accuracy@1 {first}, MRR@10 {reciprocal}");
+    assert!(first > 0.5 && reciprocal > 0.62, "accuracy@1 {first}, MRR@10 {reciprocal}");
 }

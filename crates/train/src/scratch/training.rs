@@ -1,7 +1,22 @@
 //! A static model trained on one's own pairs of texts, in seconds, from nothing but them.
 //!
-//! The recipe is that of [`StaticTraining::default`]; what it was chosen by stands there. Not here: the loop of a training
-//! ([`crate::trainer`]) and what a new model is (`static_model`).
+//! The recipe is [`StaticTraining::default`]. It was chosen on the 400 development cases of `../shared/data/rutube` (questions
+//! of real users to a support desk, 287 entries) with the example `static_from_scratch`: accuracy@1 and MRR@10, means of
+//! three seeds; 0.01 between two rows is no difference, as one seed differs from another by that.
+//!
+//! | recipe | acc@1 | MRR@10 | | recipe | acc@1 | MRR@10 |
+//! |---|---|---|---|---|---|---|
+//! | not trained | 0.35 | 0.44 | | vocabulary 1000 | 0.503 | 0.622 |
+//! | scale 7 (**the defaults**) | 0.540 | 0.661 | | vocabulary 4000 | 0.505 | 0.632 |
+//! | scale 10 (all others) | 0.518 | 0.643 | | pieces of 4 characters | 0.520 | 0.637 |
+//! | scale 20 | 0.489 | 0.605 | | pieces of 8 | 0.518 | 0.630 |
+//! | scale 4 | 0.528 | 0.652 | | pieces of 16 | 0.502 | 0.612 |
+//! | no typing errors | 0.503 | 0.635 | | 128 components | 0.509 | 0.630 |
+//! | typing errors 0.5 | 0.530 | 0.648 | | 1024 components | 0.526 | 0.649 |
+//! | learning rate 0.02 | 0.518 | 0.639 | | batches of 64 | 0.515 | 0.640 |
+//! | learning rate 0.1 | 0.518 | 0.643 | | 10 epochs | 0.509 | 0.633 |
+//!
+//! Not here: the loop of a training ([`crate::trainer`]) and what a new model is (`static_model`).
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -26,11 +41,12 @@ use crate::{Error, Result};
 pub struct StaticTraining {
     /// The new model.
     pub model: StaticOptions,
-    /// Times that each pair is seen in an epoch, with other typing errors each time; 4.
+    /// Times that each pair is seen in an epoch, with other typing errors each time; 2.
     pub copies: usize,
     /// The probability of a typing error in a word; 0.3.
     pub typos: f64,
-    /// The scale of cosines in the loss; 10. The 20 that is usual for transformers lets a table learn its texts by heart.
+    /// The scale of cosines in the loss; 7. The 20 that is usual for transformers lets a table learn its texts by
+    /// heart.
     pub scale: f64,
     /// More epochs than [`TrainingArguments::num_train_epochs`] are made until there are so many updates; 150.
     pub least_updates: usize,
@@ -43,9 +59,9 @@ impl Default for StaticTraining {
     fn default() -> Self {
         Self {
             model: StaticOptions::default(),
-            copies: 4,
+            copies: 2,
             typos: 0.3,
-            scale: 10.0,
+            scale: 7.0,
             least_updates: 150,
             arguments: TrainingArguments {
                 per_device_train_batch_size: 256,
