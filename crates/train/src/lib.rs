@@ -19,6 +19,7 @@ pub mod order;
 pub mod report;
 pub mod samplers;
 pub mod schedule;
+pub mod scratch;
 pub mod step;
 pub mod trainer;
 pub mod update;
