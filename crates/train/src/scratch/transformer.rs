@@ -116,7 +116,7 @@ impl TransformerOptions {
 /// Writes a model that is not trained as the new directory `target`, in the layout that sentence-transformers from 2.3 to 6.2
 /// opens.
 ///
-/// The tokenizer normalizes and divides as that of a static model does, and puts [CLS] and [SEP] around a text. The same texts
+/// The tokenizer normalizes and divides as that of a static model does, and puts `[CLS]` and `[SEP]` around a text. The same texts
 /// and options give the same files.
 ///
 /// # Errors
