@@ -23,6 +23,12 @@ pub enum Activation {
     Sigmoid,
 }
 
+impl Activation {
+    /// All of them.
+    pub const ALL: [Self; 7] =
+        [Self::Identity, Self::Gelu, Self::GeluTanh, Self::Relu, Self::Silu, Self::Tanh, Self::Sigmoid];
+}
+
 /// Numbers that one thread takes at least.
 const NUMBERS_PER_THREAD: usize = 16 * 1024;
 
@@ -35,12 +41,6 @@ pub(crate) fn activate_on(isa: Isa, x: &mut [f32], activation: Activation) {
     if activation != Activation::Identity {
         threads::pieces(x, NUMBERS_PER_THREAD, |_, x| isa.run(Activate(x, activation)));
     }
-}
-
-/// `y = activation(x)`, each number.
-pub fn activate_to(x: &[f32], activation: Activation, y: &mut [f32]) {
-    y.copy_from_slice(x);
-    activate(y, activation);
 }
 
 /// The gradient by x of y = activation(x): `d[i]` becomes `d[i] · activation′(x[i])`. At a kink, PyTorch's choice.
@@ -162,15 +162,7 @@ mod tests {
     #[test]
     fn every_derivative_equals_its_formula() {
         for &isa in Isa::available() {
-            for activation in [
-                Activation::Identity,
-                Activation::Gelu,
-                Activation::GeluTanh,
-                Activation::Relu,
-                Activation::Silu,
-                Activation::Tanh,
-                Activation::Sigmoid,
-            ] {
+            for activation in Activation::ALL {
                 let mut d = vec![-2.0; points().len()];
                 activation_grad_on(isa, &points(), activation, &mut d);
                 for (x, d) in points().into_iter().zip(d) {

@@ -40,9 +40,8 @@ pub fn attention(
         if from.flows {
             pass.keep(qkv);
         }
-        let offsets = || offsets.to_vec();
         pass.record(&mut out, from.flows, || {
-            Box::new(AttentionStep { from, offsets: offsets(), shape, mask })
+            Box::new(AttentionStep { from, offsets: offsets.to_vec(), shape, mask })
         });
     }
     out

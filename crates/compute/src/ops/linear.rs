@@ -117,18 +117,9 @@ mod tests {
     use super::*;
     use crate::WeightType;
     use crate::gradients::ParameterMut;
-    use crate::ops::testing::{Network, check_gradients};
-    use crate::ops::testing::{assert_close, backends, golden, narrow, numbers, random, widen};
-
-    const ACTIVATIONS: [Activation; 7] = [
-        Activation::Identity,
-        Activation::Gelu,
-        Activation::GeluTanh,
-        Activation::Relu,
-        Activation::Silu,
-        Activation::Tanh,
-        Activation::Sigmoid,
-    ];
+    use crate::ops::testing::{
+        Network, assert_close, backends, check_gradients, golden, narrow, numbers, random, widen,
+    };
 
     fn run(
         backend: &dyn crate::Backend,
@@ -152,7 +143,7 @@ mod tests {
             for (rows, inputs, outputs) in [(1, 1, 1), (2, 3, 5), (7, 33, 17), (13, 64, 96)] {
                 let (x, w) = (random(rows * inputs, 1), random(outputs * inputs, 2));
                 let bias = random(outputs, 3);
-                for activation in ACTIVATIONS {
+                for activation in Activation::ALL {
                     for bias in [None, Some(&*bias)] {
                         let mut expected = vec![0.0; rows * outputs];
                         let bias64 = bias.map(widen);
@@ -193,7 +184,7 @@ mod tests {
 
     #[test]
     fn gradients_are_those_of_finite_differences() {
-        for activation in ACTIVATIONS {
+        for activation in Activation::ALL {
             check_gradients(&[(7, 5)], &[(4, 5), (1, 4)], |backend, values| {
                 let weight = backend.trainable(values[0].clone(), 4, 5, WeightType::F32);
                 Layer(Linear { weight, bias: Some(backend.upload(&values[1], 4)) }, activation)
