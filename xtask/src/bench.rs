@@ -117,6 +117,11 @@ fn seconds(run: &Value) -> f64 {
     median(run["encode_seconds"].as_array().into_iter().flatten().filter_map(Value::as_f64).collect())
 }
 
+/// The median of a number that each run has.
+fn number(runs: &[Value], key: &str) -> f64 {
+    median(runs.iter().filter_map(|run| run[key].as_f64()).collect())
+}
+
 fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
-use super::{Settings, build_engine, json_line, median, record, seconds};
+use super::{Settings, build_engine, json_line, median, number, record, seconds};
 use crate::{cargo, option, root};
 
 pub(super) struct Shape {
@@ -135,8 +135,6 @@ fn write_table(
     peak: &impl Fn(&str) -> f64,
 ) -> Result<()> {
     let time = |runs: &[Value]| median(runs.iter().map(seconds).collect());
-    let number =
-        |runs: &[Value], key: &str| median(runs.iter().filter_map(|run| run[key].as_f64()).collect());
     writeln!(table, "## {workload}\n")?;
     writeln!(
         table,

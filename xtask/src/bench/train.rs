@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
 use super::encode::{SHAPES, random_model, workload_file};
-use super::{Settings, build_engine, json_line, median, record};
+use super::{Settings, build_engine, json_line, median, number, record};
 use crate::{cargo, option, root};
 
 /// What is measured: a name, the type, our options, and the peer that computes the same.
@@ -74,8 +74,6 @@ pub(super) fn run(settings: &Settings, arguments: &[&str]) -> Result<()> {
                     .collect(),
             )
         };
-        let number =
-            |runs: &[Value], key: &str| median(runs.iter().filter_map(|run| run[key].as_f64()).collect());
         let mut table = String::new();
         writeln!(table, "One step of fine-tuning, 64 pairs, workload {workload}.\n")?;
         writeln!(
