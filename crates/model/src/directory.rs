@@ -1,5 +1,5 @@
-//! A new model directory made of another one: copied, changed, and there whole or not at all. What is changed is not known
-//! here.
+//! A new model directory, there whole or not at all: from nothing, or a copy of another one that is changed. What is in it is
+//! not known here.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,6 +9,38 @@ use crate::{Error, Result};
 
 /// Files of weights, for whatever tool.
 const WEIGHTS: [&str; 7] = ["safetensors", "bin", "onnx", "h5", "msgpack", "ot", "pt"];
+
+/// A folder beside the new directory `target`, on its file system; it goes when it is dropped.
+///
+/// # Errors
+/// If `target` exists, or nothing can be written beside it.
+pub fn beside(target: &Path) -> Result<tempfile::TempDir> {
+    if target.exists() {
+        let message = "it exists already; choose a new directory, or remove it first";
+        return Err(Error::invalid(target, message));
+    }
+    let parent = match target.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    let temporary = tempfile::Builder::new().prefix(".sentir-new-").tempdir_in(parent);
+    temporary.map_err(|error| Error::io(parent, error))
+}
+
+/// Makes the directory `target`, whole or not at all, with what `fill` puts into a folder that then takes its name.
+///
+/// # Errors
+/// If `target` exists or cannot be made, and as `fill`.
+pub fn create<T, E: From<Error>>(target: &Path, fill: impl FnOnce(&Path) -> Result<T, E>) -> Result<T, E> {
+    let temporary = beside(target)?;
+    let result = fill(temporary.path())?;
+    let kept = temporary.keep();
+    fs::rename(&kept, target).map_err(|error| {
+        let _ = fs::remove_dir_all(&kept);
+        Error::io(target, error)
+    })?;
+    Ok(result)
+}
 
 /// A model directory.
 pub(crate) struct Original<'a> {
@@ -47,25 +79,11 @@ impl<'a> Original<'a> {
         left_out: &[&str],
         change: impl FnOnce(&Path, &Path) -> Result<T>,
     ) -> Result<T> {
-        if target.exists() {
-            let message = "it exists already; choose a new directory, or remove it first";
-            return Err(Error::invalid(target, message));
-        }
-        let parent = match target.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => parent,
-            _ => Path::new("."),
-        };
-        let temporary = tempfile::Builder::new().prefix(".sentir-new-").tempdir_in(parent);
-        let temporary = temporary.map_err(|error| Error::io(parent, error))?;
-        self.copy(temporary.path(), left_out)?;
-        let inside = self.transformer.strip_prefix(self.path).unwrap_or(Path::new(""));
-        let result = change(temporary.path(), &temporary.path().join(inside))?;
-        let kept = temporary.keep();
-        fs::rename(&kept, target).map_err(|error| {
-            let _ = fs::remove_dir_all(&kept);
-            Error::io(target, error)
-        })?;
-        Ok(result)
+        create(target, |new| {
+            self.copy(new, left_out)?;
+            let inside = self.transformer.strip_prefix(self.path).unwrap_or(Path::new(""));
+            change(new, &new.join(inside))
+        })
     }
 
     /// Copies everything but the weights of the first module and the files called `left_out` into an existing directory.

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use crate::Result;
+use crate::modules::mode_names;
 use crate::sentence_transformer::{Reader, SentenceTransformer};
 use crate::weights::Weights;
 
@@ -122,7 +123,7 @@ impl Reader {
                     shape.vocabulary
                 );
                 let prompt = if pooling.include_prompt { "" } else { ", without the prompt" };
-                vec![encoder, format!("{}{prompt}", pooling.mode_names().join(" + "))]
+                vec![encoder, format!("{}{prompt}", mode_names(&pooling.modes).join(" + "))]
             }
             Self::Static(embedding) => {
                 vec![format!(

@@ -10,7 +10,7 @@
 #![forbid(unsafe_code)]
 
 mod batch;
-mod directory;
+pub mod directory;
 pub mod download;
 mod encode;
 mod encoder;
@@ -18,6 +18,7 @@ mod error;
 mod families;
 mod inspect;
 mod json;
+pub mod layout;
 mod modules;
 mod packed;
 mod parameters;

@@ -16,7 +16,7 @@ use sentir_compute::{Backend, ParameterMut, Pass, Tensor};
 use serde::Deserialize;
 
 pub(crate) use dense::Dense;
-pub(crate) use pooling::{MODES, Pooling};
+pub(crate) use pooling::{MODES, Pooling, mode_names};
 pub(crate) use static_embedding::StaticEmbedding;
 pub(crate) use transformer::Transformer;
 

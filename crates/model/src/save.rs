@@ -6,16 +6,15 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::Write as _;
+use std::fs;
 use std::path::Path;
 
 use safetensors::tensor::TensorView;
-use sentir_compute::ops::PoolingMode;
 use serde_json::{Map, Value, json};
 
 use crate::directory::Original;
-use crate::modules::{Kind, MODES, Module, Pooling};
+use crate::layout::{pooling_config, write_json, write_modules, write_tensors};
+use crate::modules::{Kind, Module};
 use crate::sentence_transformer::Reader;
 use crate::weights::{Dtype, SharedBytes, View, Weights};
 use crate::{Error, Result, SentenceTransformer, json};
@@ -94,12 +93,10 @@ impl SentenceTransformer {
                 _ => folder(module),
             })
             .collect();
-        let entries = self.listed.iter().zip(&paths).enumerate().map(|(i, (module, path))| {
-            let class = format!("sentence_transformers.models.{}", module.kind.name());
-            let name = if module.name.is_empty() { i.to_string() } else { module.name.clone() };
-            json!({"idx": i, "name": name, "path": path, "type": class})
-        });
-        write_json(&target.join("modules.json"), &entries.collect())?;
+        let entries = self.listed.iter().zip(&paths);
+        let entries: Vec<(&str, &str, &str)> =
+            entries.map(|(module, path)| (&*module.name, module.kind.name(), path.as_str())).collect();
+        write_modules(target, &entries)?;
         for (module, path) in self.listed.iter().zip(&paths) {
             let own = target.join(path);
             fs::create_dir_all(&own).map_err(|error| Error::io(&own, error))?;
@@ -110,7 +107,8 @@ impl SentenceTransformer {
                     write_json(&own.join("sentence_bert_config.json"), &settings)?;
                 }
                 (Kind::Pooling, Reader::Transformer(transformer, pooling)) => {
-                    let config = pooling_config(pooling, transformer.encoder.shape.width);
+                    let width = transformer.encoder.shape.width;
+                    let config = pooling_config(width, &pooling.modes, pooling.include_prompt);
                     write_json(&own.join("config.json"), &config)?;
                 }
                 (Kind::Dense, _) => {
@@ -141,36 +139,6 @@ impl SentenceTransformer {
     }
 }
 
-/// A boolean a mode, side by side in a fixed order; modes in another order can only be said to 5.4 and later.
-fn pooling_config(pooling: &Pooling, width: usize) -> Value {
-    let on: Vec<PoolingMode> =
-        MODES.iter().map(|(mode, _)| *mode).filter(|mode| pooling.modes.contains(mode)).collect();
-    if on != pooling.modes {
-        let modes = pooling.mode_names();
-        return json!({"embedding_dimension": width, "pooling_mode": modes, "include_prompt": pooling.include_prompt});
-    }
-    let has = |mode: PoolingMode| pooling.modes.contains(&mode);
-    json!({
-        "word_embedding_dimension": width,
-        "pooling_mode_cls_token": has(PoolingMode::Cls),
-        "pooling_mode_mean_tokens": has(PoolingMode::Mean),
-        "pooling_mode_max_tokens": has(PoolingMode::Max),
-        "pooling_mode_mean_sqrt_len_tokens": has(PoolingMode::MeanSqrtLen),
-        "pooling_mode_weightedmean_tokens": has(PoolingMode::WeightedMean),
-        "pooling_mode_lasttoken": has(PoolingMode::LastToken),
-        "include_prompt": pooling.include_prompt,
-    })
-}
-
-fn write_json(path: &Path, value: &Value) -> Result<()> {
-    let text = serde_json::to_string_pretty(value).unwrap_or_default() + "\n";
-    let written = File::create(path).and_then(|mut file| {
-        file.write_all(text.as_bytes())?;
-        file.sync_all()
-    });
-    written.map_err(|error| Error::io(path, error))
-}
-
 /// The tensors of `original`, with the numbers of `values` in place of their own, as transformers writes them.
 fn write_weights(original: &Weights, values: &BTreeMap<&str, Cow<'_, [f32]>>, path: &Path) -> Result<()> {
     let untouched: Vec<(&View, SharedBytes)> = original
@@ -189,13 +157,11 @@ fn write_weights(original: &Weights, values: &BTreeMap<&str, Cow<'_, [f32]>>, pa
         let tensor = TensorView::new(safetensors::Dtype::F32, shape, bytemuck::cast_slice(values));
         tensors.push((name, tensor.map_err(|error| invalid(name, &error))?));
     }
-    let format = [("format".to_owned(), "pt".to_owned())].into();
-    safetensors::serialize_to_file(tensors, Some(format), path)
-        .map_err(|error| Error::io(path, std::io::Error::other(error)))?;
+    write_tensors(path, tensors)?;
     for view in original.tensors() {
         view.release();
     }
-    File::open(path).and_then(|file| file.sync_all()).map_err(|error| Error::io(path, error))
+    Ok(())
 }
 
 fn dtype(dtype: Dtype) -> safetensors::Dtype {

@@ -4,7 +4,6 @@
 //! [`write_static`] is a table of vectors, whose mean over the tokens of a text is its vector; [`train_static`] also trains
 //! it, in seconds. [`write_transformer`] is a small BERT with mean pooling. Not here: training of what was written.
 
-mod files;
 mod initial;
 mod static_model;
 mod tokenizer;
@@ -12,6 +11,7 @@ mod training;
 mod transformer;
 mod typos;
 mod unigram;
+mod write;
 
 pub use static_model::{StaticOptions, write_static};
 pub use tokenizer::TokenizerOptions;

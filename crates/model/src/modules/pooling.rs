@@ -98,10 +98,10 @@ impl Pooling {
         }
         Ok(Self { modes, include_prompt: config.include_prompt.unwrap_or(true) })
     }
+}
 
-    /// The names of the modes, as sentence-transformers has them.
-    pub(crate) fn mode_names(&self) -> Vec<&'static str> {
-        let name = |mode| MODES.iter().find(|(known, _)| known == mode).map_or("", |(_, name)| *name);
-        self.modes.iter().map(name).collect()
-    }
+/// The names of modes, as sentence-transformers has them.
+pub(crate) fn mode_names(modes: &[PoolingMode]) -> Vec<&'static str> {
+    let name = |mode| MODES.iter().find(|(known, _)| known == mode).map_or("", |(_, name)| *name);
+    modes.iter().map(name).collect()
 }

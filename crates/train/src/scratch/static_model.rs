@@ -4,12 +4,14 @@
 use std::path::Path;
 
 use rayon::prelude::*;
+use sentir_model::directory::create;
+use sentir_model::layout::{write_json, write_modules};
 use sentir_model::tokens::Tokenizer;
 use serde_json::Value;
 
-use super::files::{create, write_json, write_modules, write_tensors};
 use super::initial::Normal;
 use super::tokenizer::{TokenizerOptions, learn};
+use super::write;
 use crate::{Error, Result};
 
 const UNKNOWN: &str = "[UNK]";
@@ -52,7 +54,8 @@ pub fn write_static<Text: AsRef<str>>(texts: &[Text], options: &StaticOptions, t
     create(target, |directory| {
         let (file, size) = learn(&texts, &options.tokenizer, &[UNKNOWN], UNKNOWN, &Value::Null)?;
         write_json(&directory.join("tokenizer.json"), &file)?;
-        write_modules(directory, &[("StaticEmbedding", "")])?;
+        write_modules(directory, &[("", "StaticEmbedding", "")])?;
+        write::settings(directory)?;
         let factors = inverse_frequencies(&texts, &Tokenizer::load_json_alone(directory)?, size)?;
         let mut normal = Normal::new(options.seed);
         let mut table = normal.fill(size * options.dimension, 1.0);
@@ -61,7 +64,7 @@ pub fn write_static<Text: AsRef<str>>(texts: &[Text], options: &StaticOptions, t
         }
         table[..options.dimension].fill(0.0);
         let shape = vec![size, options.dimension];
-        write_tensors(&directory.join("model.safetensors"), &[("embedding.weight".to_owned(), shape, table)])
+        write::tensors(&directory.join("model.safetensors"), &[("embedding.weight".to_owned(), shape, table)])
     })
 }
 

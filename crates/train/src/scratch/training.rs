@@ -22,9 +22,8 @@ use std::collections::HashSet;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
-use sentir_model::{LoadOptions, SentenceTransformer, Trainable};
+use sentir_model::{LoadOptions, SentenceTransformer, Trainable, directory};
 
-use super::files::aside;
 use super::static_model::{StaticOptions, write_static};
 use super::typos::mistype;
 use crate::arguments::{IntervalStrategy, TrainingArguments};
@@ -105,7 +104,7 @@ pub fn train_static(
         return Err(Error::Argument(message.to_owned()));
     }
     options.arguments.check()?;
-    let beside = aside(target)?;
+    let beside = directory::beside(target)?;
     let fresh = beside.path().join("fresh");
     let texts: Vec<&str> = first.texts.iter().chain(&second.texts).map(String::as_str).collect();
     // Each text once: how often a question is repeated says nothing of its words.

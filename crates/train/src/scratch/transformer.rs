@@ -4,11 +4,14 @@
 use std::fs;
 use std::path::Path;
 
+use sentir_compute::ops::PoolingMode;
+use sentir_model::directory::create;
+use sentir_model::layout::{pooling_config, write_json, write_modules};
 use serde_json::json;
 
-use super::files::{Tensor, create, write_json, write_modules, write_tensors};
 use super::initial::Normal;
 use super::tokenizer::{TokenizerOptions, learn};
+use super::write::{self, Tensor};
 use crate::{Error, Result};
 
 const SPECIAL: [&str; 4] = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"];
@@ -139,10 +142,10 @@ pub fn write_transformer<Text: AsRef<str>>(
             "pair": [cls, sequence("A"), sep, sequence("B"), sep],
             "special_tokens": {"[CLS]": token("[CLS]", 2), "[SEP]": token("[SEP]", 3)},
         });
-        let (file, size) = learn(&texts, &options.tokenizer, &SPECIAL, "[UNK]", &around)?;
-        let write = |name: &str, value: serde_json::Value| write_json(&directory.join(name), &value);
-        write("tokenizer.json", file)?;
-        write(
+        let (tokenizer, size) = learn(&texts, &options.tokenizer, &SPECIAL, "[UNK]", &around)?;
+        let file = |name: &str, value: serde_json::Value| write_json(&directory.join(name), &value);
+        file("tokenizer.json", tokenizer)?;
+        file(
             "tokenizer_config.json",
             json!({
                 "tokenizer_class": "PreTrainedTokenizerFast",
@@ -153,7 +156,7 @@ pub fn write_transformer<Text: AsRef<str>>(
                 "sep_token": "[SEP]",
             }),
         )?;
-        write(
+        file(
             "config.json",
             json!({
                 "architectures": ["BertModel"],
@@ -173,26 +176,16 @@ pub fn write_transformer<Text: AsRef<str>>(
                 "vocab_size": size,
             }),
         )?;
-        write(
+        file(
             "sentence_bert_config.json",
             json!({"max_seq_length": options.max_length, "do_lower_case": false}),
         )?;
-        write_tensors(&directory.join("model.safetensors"), &options.tensors(size))?;
+        write::tensors(&directory.join("model.safetensors"), &options.tensors(size))?;
         let pooling = directory.join("1_Pooling");
         fs::create_dir(&pooling).map_err(|source| Error::Io { path: pooling.clone(), source })?;
-        write_json(
-            &pooling.join("config.json"),
-            &json!({
-                "word_embedding_dimension": options.width,
-                "pooling_mode_cls_token": false,
-                "pooling_mode_mean_tokens": true,
-                "pooling_mode_max_tokens": false,
-                "pooling_mode_mean_sqrt_len_tokens": false,
-                "pooling_mode_weightedmean_tokens": false,
-                "pooling_mode_lasttoken": false,
-                "include_prompt": true,
-            }),
-        )?;
-        write_modules(directory, &[("Transformer", ""), ("Pooling", "1_Pooling")])
+        let config = pooling_config(options.width, &[PoolingMode::Mean], true);
+        write_json(&pooling.join("config.json"), &config)?;
+        write_modules(directory, &[("", "Transformer", ""), ("", "Pooling", "1_Pooling")])?;
+        write::settings(directory)
     })
 }
