@@ -13,6 +13,7 @@ pub mod error;
 pub mod evaluate;
 #[cfg(test)]
 mod golden;
+pub mod json;
 pub mod losses;
 pub mod optimizer;
 pub mod order;

@@ -2,6 +2,7 @@
 //! empty lines at the end are dropped.
 
 use anyhow::{Result, bail};
+use sentir::train::json::{kind, what_is_wrong};
 use serde_json::Value;
 
 use super::{Columns, Origin, Texts, listed};
@@ -21,9 +22,7 @@ pub(super) fn parse(name: &str, text: &str, columns: Columns<'_>) -> Result<Text
             );
         }
         let value: Value = serde_json::from_str(line).map_err(|error| {
-            // serde_json counts lines within the string that it was given: always one.
-            let message = error.to_string();
-            let what = message.split(" at line ").next().unwrap_or(&message).to_owned();
+            let what = what_is_wrong(&error);
             anyhow::anyhow!(
                 "{name}: line {number}, column {}: invalid JSON: {what}; each line must be one whole JSON object or string",
                 error.column()
@@ -77,18 +76,6 @@ pub(super) fn parse(name: &str, text: &str, columns: Columns<'_>) -> Result<Text
         }
     }
     Ok(found)
-}
-
-/// The JSON type of a value, with its article.
-fn kind(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "a boolean",
-        Value::Number(_) => "a number",
-        Value::String(_) => "a string",
-        Value::Array(_) => "an array",
-        Value::Object(_) => "an object",
-    }
 }
 
 #[cfg(test)]

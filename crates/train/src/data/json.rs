@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::table::{Column, Table, choose, error, find};
 use crate::Result;
+use crate::json::what_is_wrong;
 
 pub(super) fn read(path: &Path, text: &str, wanted: Option<&[String]>) -> Result<Table> {
     let mut rows = Rows { path, wanted, columns: Vec::new(), all: Vec::new() };
@@ -26,9 +27,7 @@ pub(super) fn read(path: &Path, text: &str, wanted: Option<&[String]>) -> Result
     } else {
         for (index, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
             let object = serde_json::from_str(line).map_err(|found| {
-                // serde_json counts lines within the text that it was given: always one.
-                let message = found.to_string();
-                let what = message.split(" at line ").next().unwrap_or(&message);
+                let what = what_is_wrong(&found);
                 let column = found.column();
                 let message = format!(
                     "not a JSON object: {what} (column {column}); each line must be one whole object"

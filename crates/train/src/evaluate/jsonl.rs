@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
+use crate::json::{kind, what_is_wrong};
 use crate::{Error, Result};
 
 /// One line of a file.
@@ -30,9 +31,7 @@ impl Line {
                 wrong(format!("{} where an object must be: write {{\"text\": \"...\"}}", kind(&other)))
             }
             Err(error) => {
-                // serde_json counts lines within the string that it was given: always one.
-                let message = error.to_string();
-                let what = message.split(" at line ").next().unwrap_or(&message);
+                let what = what_is_wrong(&error);
                 wrong(format!(
                     "column {}: invalid JSON: {what}; a line must be one whole object",
                     error.column()
@@ -104,17 +103,5 @@ fn id(value: &Value) -> Option<String> {
         Value::String(text) => Some(text.clone()),
         Value::Number(number) if !number.is_f64() => Some(number.to_string()),
         _ => None,
-    }
-}
-
-/// The JSON type of a value, with its article.
-fn kind(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "a boolean",
-        Value::Number(_) => "a number",
-        Value::String(_) => "a string",
-        Value::Array(_) => "an array",
-        Value::Object(_) => "an object",
     }
 }
