@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde::Serialize;
 
 /// Nobody reads standard output any more.
 #[derive(Debug)]
@@ -27,6 +28,21 @@ pub(crate) fn print(write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Res
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Err(Closed.into()),
         other => other.context("standard output cannot be written"),
     }
+}
+
+/// Writes a result to standard output, as JSON or as `write` has it for people.
+pub(crate) fn answer(
+    json: bool,
+    value: &impl Serialize,
+    write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+) -> Result<()> {
+    print(|out| {
+        if !json {
+            return write(out);
+        }
+        serde_json::to_writer_pretty(&mut *out, value)?;
+        writeln!(out)
+    })
 }
 
 /// Says something beside the results, unless told to be quiet.

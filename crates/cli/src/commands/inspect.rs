@@ -34,14 +34,7 @@ pub(crate) fn run(arguments: &Arguments, global: &Global) -> Result<()> {
     let description =
         model::find(&arguments.model, arguments.revision.as_deref(), LoadOptions::default(), global.quiet)?
             .describe()?;
-    terminal::print(|out| {
-        if arguments.json {
-            serde_json::to_writer_pretty(&mut *out, &description)?;
-            writeln!(out)
-        } else {
-            write(out, &description)
-        }
-    })
+    terminal::answer(arguments.json, &description, |out| write(out, &description))
 }
 
 fn write(out: &mut dyn Write, model: &Description) -> io::Result<()> {

@@ -100,14 +100,7 @@ pub(crate) fn run(arguments: &Arguments, global: &Global) -> Result<()> {
         other => anyhow::Error::from(other),
     })?;
     let outcome = Outcome { path: arguments.out.clone(), pruned };
-    terminal::print(|out| {
-        if arguments.json {
-            serde_json::to_writer_pretty(&mut *out, &outcome)?;
-            writeln!(out)
-        } else {
-            write(out, &outcome)
-        }
-    })
+    terminal::answer(arguments.json, &outcome, |out| write(out, &outcome))
 }
 
 fn write(out: &mut dyn Write, outcome: &Outcome) -> io::Result<()> {

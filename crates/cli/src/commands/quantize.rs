@@ -124,14 +124,7 @@ pub(crate) fn run(arguments: &Arguments, global: &Global) -> Result<()> {
         matrices: arguments.report.then_some(matrices),
         check,
     };
-    terminal::print(|out| {
-        if arguments.json {
-            serde_json::to_writer_pretty(&mut *out, &outcome)?;
-            writeln!(out)
-        } else {
-            write(out, &outcome)
-        }
-    })
+    terminal::answer(arguments.json, &outcome, |out| write(out, &outcome))
 }
 
 /// Encodes the texts with both models.
