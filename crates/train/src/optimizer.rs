@@ -44,17 +44,7 @@ pub struct Hyper {
 /// If the slices differ in length.
 pub fn adamw_step(p: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32], hyper: Hyper) {
     assert!(p.len() == g.len() && p.len() == m.len() && p.len() == v.len(), "slices of one length");
-    let update = i32::try_from(hyper.update).unwrap_or(i32::MAX);
-    let step = Constants {
-        keep: (1.0 - hyper.learning_rate * hyper.weight_decay) as f32,
-        scale: hyper.scale as f32,
-        new1: (1.0 - hyper.beta1) as f32,
-        beta2: hyper.beta2 as f32,
-        new2: (1.0 - hyper.beta2) as f32,
-        root: (1.0 - hyper.beta2.powi(update)).sqrt() as f32,
-        epsilon: hyper.epsilon as f32,
-        rate: (hyper.learning_rate / (1.0 - hyper.beta1.powi(update))) as f32,
-    };
+    let step = Constants::new(&hyper);
     let pieces = (p.par_chunks_mut(PIECE).zip(g.par_chunks(PIECE)))
         .zip(m.par_chunks_mut(PIECE).zip(v.par_chunks_mut(PIECE)));
     pieces.for_each(|((p, g), (m, v))| step.run(p, g, m, v));
@@ -62,8 +52,9 @@ pub fn adamw_step(p: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32], hyper:
 
 /// The factors of an update in f32, as PyTorch rounds them.
 #[derive(Clone, Copy)]
-struct Constants {
-    keep: f32,
+pub(crate) struct Constants {
+    /// What weight decay leaves of a parameter.
+    pub(crate) keep: f32,
     scale: f32,
     new1: f32,
     beta2: f32,
@@ -74,7 +65,22 @@ struct Constants {
 }
 
 impl Constants {
-    fn run(self, p: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32]) {
+    pub(crate) fn new(hyper: &Hyper) -> Self {
+        let update = i32::try_from(hyper.update).unwrap_or(i32::MAX);
+        Self {
+            keep: (1.0 - hyper.learning_rate * hyper.weight_decay) as f32,
+            scale: hyper.scale as f32,
+            new1: (1.0 - hyper.beta1) as f32,
+            beta2: hyper.beta2 as f32,
+            new2: (1.0 - hyper.beta2) as f32,
+            root: (1.0 - hyper.beta2.powi(update)).sqrt() as f32,
+            epsilon: hyper.epsilon as f32,
+            rate: (hyper.learning_rate / (1.0 - hyper.beta1.powi(update))) as f32,
+        }
+    }
+
+    /// [`adamw_step`] on this thread.
+    pub(crate) fn run(self, p: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32]) {
         // Lengths that the compiler sees to be one: no checks in the loop.
         let n = p.len();
         let (g, m, v) = (&g[..n], &mut m[..n], &mut v[..n]);

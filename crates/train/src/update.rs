@@ -9,7 +9,7 @@ use rayon::prelude::*;
 use sentir_compute::{GradientRef, Gradients, ParameterMut};
 use sentir_model::{Parameter, SentenceTransformer};
 
-use crate::optimizer::{Decay, Hyper, adamw_step, global_norm};
+use crate::optimizer::{Constants, Decay, Hyper, adamw_step, global_norm};
 use crate::{Error, Result};
 
 /// Which parameters stay as they are.
@@ -94,19 +94,17 @@ impl Update {
     /// # Errors
     /// [`Error::NotFinite`] with the name of the first parameter whose gradient is not finite.
     pub fn gradient_norm(&self, gradients: &Gradients) -> Result<f64> {
-        let mut total = 0.0;
-        for (id, own) in self.trained.iter().enumerate() {
-            let Some(gradient) = gradients.get(id) else { continue };
-            let norm = global_norm([gradient.values()]);
-            if !norm.is_finite() {
-                return Err(Error::NotFinite(format!(
-                    "the gradient by {} is not finite",
-                    own.names.join(", ")
-                )));
-            }
-            total += norm * norm;
+        let gradient = |id: usize| gradients.get(id);
+        let all: Vec<_> = (0..self.trained.len()).filter_map(gradient).collect();
+        let norm = global_norm(all.iter().map(GradientRef::values));
+        if norm.is_finite() {
+            return Ok(norm);
         }
-        Ok(total.sqrt())
+        let culprit = self.trained.iter().enumerate().find(|(id, _)| {
+            gradient(*id).is_some_and(|gradient| !global_norm([gradient.values()]).is_finite())
+        });
+        let names = culprit.map_or_else(|| "all parameters".to_owned(), |(_, own)| own.names.join(", "));
+        Err(Error::NotFinite(format!("the gradient by {names} is not finite")))
     }
 
     /// Updates every parameter by its gradient. Parameters without a gradient are left alone, as PyTorch does with those
@@ -128,14 +126,14 @@ impl Update {
                         touched[row as usize] = true;
                     }
                     let zeros = vec![0.0; width];
-                    let keep = (1.0 - hyper.learning_rate * hyper.weight_decay) as f32;
+                    let step = Constants::new(&hyper);
                     let rows = p.par_chunks_mut(width).zip(place).zip(touched.par_iter());
                     let state = own.m.par_chunks_mut(width).zip(own.v.par_chunks_mut(width));
                     rows.zip(state).with_min_len(64).for_each(
                         |(((p, place), &touched), (m, v))| match place {
-                            Some(at) => adamw_step(p, &g[at * width..][..width], m, v, hyper),
-                            None if touched => adamw_step(p, &zeros, m, v, hyper),
-                            None if hyper.weight_decay > 0.0 => p.iter_mut().for_each(|p| *p *= keep),
+                            Some(at) => step.run(p, &g[at * width..][..width], m, v),
+                            None if touched => step.run(p, &zeros, m, v),
+                            None if hyper.weight_decay > 0.0 => p.iter_mut().for_each(|p| *p *= step.keep),
                             None => {}
                         },
                     );
