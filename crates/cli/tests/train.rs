@@ -80,7 +80,7 @@ fn killed_at_any_moment_and_resumed_it_ends_with_the_same_bits() {
                 .args(words(directory.path(), &format!("{TRAIN} --out @{out} {resume}")))
                 .stdin(Stdio::null())
                 .stdout(Stdio::null())
-                .stderr(Stdio::null())
+                .stderr(Stdio::piped())
                 .spawn()
                 .unwrap();
             // Later attempts get more time, so that the training comes to its end.
@@ -88,7 +88,8 @@ fn killed_at_any_moment_and_resumed_it_ends_with_the_same_bits() {
             std::thread::sleep(Duration::from_millis(patience));
             match child.try_wait().unwrap() {
                 Some(status) => {
-                    assert!(status.success(), "{out}, attempt {attempt}");
+                    let said = String::from_utf8(child.wait_with_output().unwrap().stderr).unwrap();
+                    assert!(status.success(), "{out}, attempt {attempt}: {said}");
                     break;
                 }
                 None => {

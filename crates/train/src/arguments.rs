@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::data::Dataset;
 use crate::samplers::{BatchSampler, MultiDatasetBatchSampler, Release};
 use crate::schedule::{SchedulerType, warmup_updates};
 use crate::{Error, Result};
@@ -169,6 +170,17 @@ impl Prompts {
 }
 
 impl TrainingArguments {
+    /// What stands before the texts of `column` of `dataset`, one of `datasets`; nothing if no prompt is given for it. A data
+    /// set alone has no name for prompts, as in sentence-transformers.
+    ///
+    /// # Errors
+    /// As [`Prompts::of`].
+    pub fn prompt_of(&self, datasets: &[Dataset], dataset: &Dataset, column: &str) -> Result<&str> {
+        let Some(prompts) = &self.prompts else { return Ok("") };
+        let name = (datasets.len() > 1).then_some(dataset.name.as_str());
+        Ok(prompts.of(name, column)?.unwrap_or_default())
+    }
+
     /// Takes the arguments of a JSON object, and what there is to say about those without effect.
     ///
     /// # Errors

@@ -5,6 +5,7 @@
 //! `trainer_state.json`. It is written aside, synced and renamed: a folder of that name is whole, whenever the process ends.
 //! Random numbers need no state: they are functions of the seed and the number of the batch.
 
+use std::borrow::Cow;
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -12,61 +13,22 @@ use std::path::{Path, PathBuf};
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 use sentir_model::SentenceTransformer;
+use sentir_model::layout::write_tensors;
 use sentir_model::weights::Weights;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::arguments::TrainingArguments;
 use crate::data::Dataset;
+use crate::log::LogEntry;
 use crate::update::{Trained, Update};
-use crate::{Error, Result, report};
+use crate::{Error, Result};
 
 const STATE: &str = "trainer_state.json";
 const MOMENTS: &str = "optimizer.safetensors";
 const LOG: &str = "train_log.jsonl";
 /// In front of what is being written or removed; swept away at the next start.
 const ASIDE: &str = ".sentir-";
-
-/// A line of the log: an update, or an evaluation after one.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct LogEntry {
-    /// Updates so far.
-    pub step: usize,
-    /// Epochs so far.
-    pub epoch: f64,
-    /// The loss of the update, before it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub loss: Option<f64>,
-    /// The learning rate of the update.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub learning_rate: Option<f64>,
-    /// The norm of the gradient before clipping.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub grad_norm: Option<f64>,
-    /// Tokens of its texts.
-    #[serde(default)]
-    pub tokens: usize,
-    /// How long it took.
-    #[serde(default)]
-    pub seconds: f64,
-    /// Of an evaluation, names and values.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub metrics: Vec<(String, f64)>,
-}
-
-impl From<&LogEntry> for report::LogEntry {
-    fn from(entry: &LogEntry) -> Self {
-        Self {
-            step: entry.step as u64,
-            epoch: entry.epoch,
-            loss: entry.loss,
-            learning_rate: entry.learning_rate,
-            grad_norm: entry.grad_norm,
-            tokens_per_second: (entry.tokens > 0).then(|| entry.tokens as f64 / entry.seconds.max(1e-9)),
-            metrics: entry.metrics.iter().cloned().collect(),
-        }
-    }
-}
 
 /// How far a training is.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -101,7 +63,7 @@ impl State {
     /// Before the first step.
     pub(crate) fn new(datasets: &[Dataset], arguments: &TrainingArguments) -> Self {
         Self {
-            format_version: 1,
+            format_version: 2,
             global_step: 0,
             epoch: 0.0,
             position: (0, 0),
@@ -165,8 +127,10 @@ impl Drop for Aside {
     }
 }
 
+/// Removes a folder, or the file that a log is until it has its name.
 fn remove(path: &Path) -> Result<()> {
-    match fs::remove_dir_all(path) {
+    let removed = if path.is_file() { fs::remove_file(path) } else { fs::remove_dir_all(path) };
+    match removed {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(io(path, error)),
         _ => Ok(()),
     }
@@ -331,33 +295,32 @@ fn moment(own: &Trained, what: &str) -> String {
 }
 
 fn save_moments(update: &Update, path: &Path) -> Result<()> {
-    let mut all: Vec<(String, Dtype, Vec<usize>, Vec<u8>)> = Vec::new();
-    let bytes = |numbers: &[f32]| numbers.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>();
+    let (mut all, mut tables): (Vec<(String, Cow<'_, [f32]>)>, Vec<(String, Vec<u32>)>) = Default::default();
     for (id, own) in update.trained().iter().enumerate() {
         let rows = update.touched(id);
-        if let Some(rows) = &rows {
-            let numbers = rows.iter().flat_map(|row| row.to_le_bytes()).collect();
-            all.push((moment(own, "rows"), Dtype::U32, vec![rows.len()], numbers));
-        }
         for (what, values) in [("m", &own.m), ("v", &own.v)] {
             let values = match &rows {
                 Some(rows) => {
                     let row = |&row: &u32| &values[row as usize * own.width..][..own.width];
-                    rows.iter().flat_map(|at| bytes(row(at))).collect()
+                    rows.iter().flat_map(row).copied().collect()
                 }
-                None => bytes(values),
+                None => Cow::Borrowed(values.as_slice()),
             };
-            all.push((moment(own, what), Dtype::F32, vec![values.len() / 4], values));
+            all.push((moment(own, what), values));
         }
+        tables.extend(rows.map(|rows| (moment(own, "rows"), rows)));
     }
+    let numbers = all.iter().map(|(name, values)| {
+        (name, TensorView::new(Dtype::F32, vec![values.len()], bytemuck::cast_slice(values)))
+    });
+    let rows = tables.iter().map(|(name, rows)| {
+        (name, TensorView::new(Dtype::U32, vec![rows.len()], bytemuck::cast_slice(rows)))
+    });
     let mut views = Vec::new();
-    for (name, dtype, shape, bytes) in &all {
-        let view = TensorView::new(*dtype, shape.clone(), bytes);
+    for (name, view) in numbers.chain(rows) {
         views.push((name, view.map_err(|error| invalid(path, format!("{name}: {error}")))?));
     }
-    safetensors::serialize_to_file(views, None, path)
-        .map_err(|error| io(path, std::io::Error::other(error)))?;
-    File::open(path).and_then(|file| file.sync_all()).map_err(|error| io(path, error))
+    Ok(write_tensors(path, views)?)
 }
 
 /// Takes the numbers of all parameters that are trained from a checkpoint.
@@ -445,8 +408,7 @@ pub(crate) fn restore(
 
 /// The first argument that differs, but for those that say how often something is written and when training ends.
 fn different(saved: &Value, now: &Value) -> Option<String> {
-    const FREE: [&str; 6] =
-        ["logging_steps", "save_steps", "save_strategy", "save_total_limit", "disable_tqdm", "output_dir"];
+    const FREE: [&str; 4] = ["logging_steps", "save_steps", "save_strategy", "save_total_limit"];
     let (Value::Object(saved), Value::Object(now)) = (saved, now) else { return None };
     saved
         .keys()

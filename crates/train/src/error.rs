@@ -34,11 +34,20 @@ pub enum Error {
     Vectors(#[from] sentir_vectors::Error),
     /// The model.
     #[error(transparent)]
-    Model(#[from] sentir_model::Error),
+    Model(sentir_model::Error),
     /// A loss or a gradient that is NaN or infinite: training cannot go on.
     #[error("{0}")]
     NotFinite(String),
     /// Stopped by the caller, between two steps.
     #[error("interrupted")]
     Interrupted,
+}
+
+impl From<sentir_model::Error> for Error {
+    fn from(error: sentir_model::Error) -> Self {
+        match error {
+            sentir_model::Error::Interrupted => Self::Interrupted,
+            error => Self::Model(error),
+        }
+    }
 }

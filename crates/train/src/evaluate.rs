@@ -57,7 +57,6 @@ fn encode<Text: AsRef<str> + Sync>(
     let options = EncodeOptions { interrupt, ..EncodeOptions::default() };
     match model.encode_task(texts, task, &options) {
         Ok(encoded) => Ok(encoded.embeddings),
-        Err(sentir_model::Error::Interrupted) => Err(Error::Interrupted),
         Err(sentir_model::Error::Text { index, message }) => {
             let of = if name.is_empty() { String::new() } else { format!(" of {name}") };
             Err(Error::Argument(format!("evaluation{of}: {what} {}: {message}", index + 1)))

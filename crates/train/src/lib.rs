@@ -14,6 +14,7 @@ pub mod evaluate;
 #[cfg(test)]
 mod golden;
 pub mod json;
+pub mod log;
 pub mod losses;
 pub mod optimizer;
 pub mod order;

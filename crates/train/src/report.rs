@@ -3,44 +3,12 @@
 //!
 //! Not here: the log itself, and the model card.
 
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use serde::{Deserialize, Deserializer, Serialize};
-
 use self::chart::{Chart, Line, Point, number};
+use crate::log::LogEntry;
 
 mod chart;
-
-/// One entry of the log of a run: what was measured at a step. The names are those of `log_history` in the
-/// `trainer_state.json` of transformers, which can be read as a list of these.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-pub struct LogEntry {
-    /// Steps of the optimizer so far.
-    pub step: u64,
-    /// Passes over the data so far, in fractions.
-    pub epoch: f64,
-    /// The loss, a mean since the entry before.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub loss: Option<f64>,
-    /// The learning rate of the step.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub learning_rate: Option<f64>,
-    /// The L2 norm of all gradients before it was limited.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub grad_norm: Option<f64>,
-    /// Tokens that were read in a second.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub tokens_per_second: Option<f64>,
-    /// Everything else, by name: what an evaluation found. NaN is written as null.
-    #[serde(flatten, deserialize_with = "null_is_nan")]
-    pub metrics: BTreeMap<String, f64>,
-}
-
-fn null_is_nan<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, f64>, D::Error> {
-    let numbers = BTreeMap::<String, Option<f64>>::deserialize(deserializer)?;
-    Ok(numbers.into_iter().map(|(name, value)| (name, value.unwrap_or(f64::NAN))).collect())
-}
 
 /// What a page is made of. All texts may hold anything: they are escaped.
 #[derive(Debug, Clone, Copy)]

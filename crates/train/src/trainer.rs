@@ -12,9 +12,10 @@ use sentir_model::{SentenceTransformer, TokenizedTexts};
 use sentir_vectors::Rows;
 
 use crate::arguments::{IntervalStrategy, TrainingArguments};
-use crate::checkpoint::{self, Checkpoints, LogEntry, State};
+use crate::checkpoint::{self, Checkpoints, State};
 use crate::data::Dataset;
 use crate::evaluate::Evaluator;
+use crate::log::LogEntry;
 use crate::losses::Loss;
 use crate::optimizer::{Decay, Hyper, clip_coefficient};
 use crate::samplers::{Batch, Sampler, Settings};
@@ -93,12 +94,35 @@ struct Prepared {
     guides: Option<Vec<Rows>>,
 }
 
-impl Training<'_> {
+impl<'a> Training<'a> {
+    /// A training of everything, from the beginning, that measures and writes nothing; other fields can be set then.
+    pub fn new(
+        model: SentenceTransformer,
+        datasets: Vec<Dataset>,
+        loss: &'a dyn Loss,
+        arguments: &'a TrainingArguments,
+        interrupt: &'a AtomicBool,
+    ) -> Self {
+        Self {
+            model,
+            datasets,
+            loss,
+            guide: None,
+            evaluator: None,
+            arguments,
+            frozen: Frozen::default(),
+            early_stopping_patience: None,
+            output_dir: None,
+            resume: false,
+            interrupt,
+        }
+    }
+
     /// Trains. `observer` hears of everything while it happens.
     ///
     /// # Errors
     /// [`Error::Argument`] if parts do not fit together, before the first step; [`Error::NotFinite`] with the step and where
-    /// it came up; [`Error::Interrupted`] after a checkpoint was written.
+    /// it came up; [`Error::Interrupted`] after a checkpoint was written ([`Event::Saved`]), or before the first step.
     pub fn run(mut self, observer: &mut dyn FnMut(Event<'_>)) -> Result<Trained> {
         let arguments = self.arguments;
         let sampler = self.sampler()?;
@@ -136,7 +160,7 @@ impl Training<'_> {
         observer(Event::Begin { updates: updates.total, done: state.global_step, parameters });
 
         if state.global_step == 0
-            && let Some(entry) = self.evaluate(&mut state, observer)?
+            && let Some(entry) = self.evaluate(&mut state, observer, Some(self.interrupt))?
             && let Some(checkpoints) = &mut checkpoints
         {
             // What the model was before is there to compare with; it is no candidate for the best.
@@ -181,14 +205,14 @@ impl Training<'_> {
                 state.epoch = epoch as f64 + (at + 1) as f64 / order.len().div_ceil(accumulation) as f64;
                 let seconds = started.elapsed().as_secs_f64();
                 state.log.push(LogEntry {
-                    step: state.global_step,
+                    step: state.global_step as u64,
                     epoch: state.epoch,
                     loss: Some(found.loss),
                     learning_rate: Some(learning_rate),
                     grad_norm: Some(norm),
-                    tokens: found.tokens,
-                    seconds,
-                    metrics: Vec::new(),
+                    tokens_per_second: Some(found.tokens as f64 / seconds.max(1e-9)),
+                    seconds: Some(seconds),
+                    ..LogEntry::default()
                 });
                 let entry = &state.log[state.log.len() - 1];
                 if let Some(checkpoints) = &mut checkpoints {
@@ -208,7 +232,8 @@ impl Training<'_> {
                     due(arguments.save_strategy, arguments.save_steps),
                 );
                 if eval {
-                    let entry = self.evaluate(&mut state, observer)?;
+                    // An interrupt waits for its end: the checkpoint needs the score.
+                    let entry = self.evaluate(&mut state, observer, None)?;
                     if let (Some(checkpoints), Some(entry)) = (&mut checkpoints, entry) {
                         checkpoints.log(&entry)?;
                     }
@@ -265,16 +290,11 @@ impl Training<'_> {
     /// All texts as tokens.
     fn prepare(&self) -> Result<Vec<Prepared>> {
         let mut all = Vec::new();
-        // A data set alone has no name for prompts, as in sentence-transformers.
-        let name = |dataset: &'_ Dataset| (self.datasets.len() > 1).then_some(dataset.name.clone());
         for dataset in &self.datasets {
             let mut columns = Vec::new();
             let mut guides = Vec::new();
             for column in &dataset.columns {
-                let prompt = match &self.arguments.prompts {
-                    Some(prompts) => prompts.of(name(dataset).as_deref(), &column.name)?.unwrap_or_default(),
-                    None => "",
-                };
+                let prompt = self.arguments.prompt_of(&self.datasets, dataset, &column.name)?;
                 let tokens = self
                     .model
                     .tokenize_texts(&column.texts, prompt)
@@ -346,9 +366,14 @@ impl Training<'_> {
     }
 
     /// Measures the model and keeps the score.
-    fn evaluate(&self, state: &mut State, observer: &mut dyn FnMut(Event<'_>)) -> Result<Option<LogEntry>> {
+    fn evaluate(
+        &self,
+        state: &mut State,
+        observer: &mut dyn FnMut(Event<'_>),
+        interrupt: Option<&AtomicBool>,
+    ) -> Result<Option<LogEntry>> {
         let Some(evaluator) = self.evaluator else { return Ok(None) };
-        let metrics = evaluator.evaluate(&self.model, Some(self.interrupt))?;
+        let metrics = evaluator.evaluate(&self.model, interrupt)?;
         observer(Event::Evaluated { step: state.global_step, metrics: &metrics });
         let name = match &self.arguments.metric_for_best_model {
             Some(name) => name.strip_prefix("eval_").unwrap_or(name).to_owned(),
@@ -361,7 +386,9 @@ impl Training<'_> {
             return Err(Error::Argument(message));
         };
         let greater = self.arguments.greater_is_better.unwrap_or(!name.ends_with("loss"));
-        let better = state.best_metric.is_none_or(|best| if greater { *value > best } else { *value < best });
+        // NaN, as the correlation of equal similarities is, is no best: nothing would ever be better.
+        let better = !value.is_nan()
+            && state.best_metric.is_none_or(|best| if greater { *value > best } else { *value < best });
         if better {
             state.best_metric = Some(*value);
             state.best_step = Some(state.global_step);
@@ -372,14 +399,10 @@ impl Training<'_> {
         let patience = self.early_stopping_patience;
         state.stopped_early = patience.is_some_and(|patience| state.evaluations_without_better >= patience);
         let entry = LogEntry {
-            step: state.global_step,
+            step: state.global_step as u64,
             epoch: state.epoch,
-            loss: None,
-            learning_rate: None,
-            grad_norm: None,
-            tokens: 0,
-            seconds: 0.0,
-            metrics,
+            metrics: metrics.into_iter().collect(),
+            ..LogEntry::default()
         };
         state.log.push(entry.clone());
         Ok(Some(entry))

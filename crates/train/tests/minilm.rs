@@ -11,7 +11,6 @@ use sentir_train::arguments::TrainingArguments;
 use sentir_train::data::Dataset;
 use sentir_train::losses::MultipleNegativesRanking;
 use sentir_train::trainer::Training;
-use sentir_train::update::Frozen;
 use serde_json::{Value, json};
 
 #[test]
@@ -38,19 +37,9 @@ fn fifty_steps_follow_the_curve_of_sentence_transformers() {
     model.set_dropout([0.0; 2]);
     let columns = ["anchor".to_owned(), "positive".to_owned()];
     let loss = MultipleNegativesRanking::default();
-    let training = Training {
-        model,
-        datasets: vec![Dataset::read("rutube", &[data], Some(&columns)).unwrap()],
-        loss: &loss,
-        guide: None,
-        evaluator: None,
-        arguments: &arguments,
-        frozen: Frozen::default(),
-        early_stopping_patience: None,
-        output_dir: None,
-        resume: false,
-        interrupt: &AtomicBool::new(false),
-    };
+    let pairs = Dataset::read("rutube", &[data], Some(&columns)).unwrap();
+    let interrupt = AtomicBool::new(false);
+    let training = Training::new(model, vec![pairs], &loss, &arguments, &interrupt);
     let trained = training.run(&mut |_| ()).unwrap();
     let losses: Vec<f64> = trained.state.log.iter().filter_map(|entry| entry.loss).collect();
     let largest = losses.iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);

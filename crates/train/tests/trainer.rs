@@ -1,14 +1,14 @@
 //! A whole training over a tiny model: interrupted and resumed, on other numbers of threads, saved and opened.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use sentir_model::{EncodeOptions, LoadOptions, SentenceTransformer, Trainable};
 use sentir_train::arguments::TrainingArguments;
 use sentir_train::data::Dataset;
+use sentir_train::evaluate::Evaluator;
 use sentir_train::losses::MultipleNegativesRanking;
 use sentir_train::trainer::{Event, Trained, Training};
-use sentir_train::update::Frozen;
 use sentir_train::{Error, Result};
 use serde_json::json;
 
@@ -39,26 +39,70 @@ fn train(
 ) -> Result<Trained> {
     let interrupt = AtomicBool::new(false);
     let loss = MultipleNegativesRanking::default();
-    let training = Training {
-        model: load(&golden().join("models").join(name)),
-        datasets: vec![Dataset::read("pairs", &[golden().join("training/pairs.jsonl")], None).unwrap()],
-        loss: &loss,
-        guide: None,
-        evaluator: None,
-        arguments,
-        frozen: Frozen::default(),
-        early_stopping_patience: None,
-        output_dir,
-        resume,
-        interrupt: &interrupt,
-    };
+    let model = load(&golden().join("models").join(name));
+    let pairs = Dataset::read("pairs", &[golden().join("training/pairs.jsonl")], None).unwrap();
+    let training =
+        Training { output_dir, resume, ..Training::new(model, vec![pairs], &loss, arguments, &interrupt) };
     training.run(&mut |event| {
         if let Event::Update(entry) = event
-            && interrupt_at == Some(entry.step)
+            && interrupt_at == Some(entry.step as usize)
         {
             interrupt.store(true, Ordering::Relaxed);
         }
     })
+}
+
+/// Scores by the number of the call; the first is what a correlation of equal similarities is.
+#[derive(Debug, Default)]
+struct Scores(AtomicUsize);
+
+impl Evaluator for Scores {
+    fn name(&self) -> &str {
+        ""
+    }
+
+    fn primary_metric(&self, _: &SentenceTransformer) -> String {
+        "score".to_owned()
+    }
+
+    fn evaluate(&self, _: &SentenceTransformer, _: Option<&AtomicBool>) -> Result<Vec<(String, f64)>> {
+        let call = self.0.fetch_add(1, Ordering::Relaxed);
+        // Before the first update, then after each.
+        let score = [f64::NAN, f64::NAN, 0.5, 0.25, f64::NAN][call.min(4)];
+        Ok(vec![("score".to_owned(), score)])
+    }
+}
+
+#[test]
+fn a_score_that_is_no_number_is_no_best_and_can_be_resumed_from() {
+    let folder = tempfile::tempdir().unwrap();
+    let arguments = arguments(json!({
+        "eval_strategy": "steps", "eval_steps": 1, "save_steps": 1, "max_steps": 4, "load_best_model_at_end": true,
+    }));
+    let (evaluator, interrupt) = (Scores::default(), AtomicBool::new(false));
+    let pairs = Dataset::read("pairs", &[golden().join("training/pairs.jsonl")], None).unwrap();
+    let loss = MultipleNegativesRanking::default();
+    let run = |resume: bool, interrupt_at: Option<u64>| {
+        let model = load(&golden().join("models/bert"));
+        let training = Training {
+            evaluator: Some(&evaluator),
+            output_dir: Some(folder.path()),
+            resume,
+            ..Training::new(model, vec![pairs.clone()], &loss, &arguments, &interrupt)
+        };
+        training.run(&mut |event| {
+            if let Event::Update(entry) = event {
+                interrupt.store(interrupt_at == Some(entry.step), Ordering::Relaxed);
+            }
+        })
+    };
+    assert!(matches!(run(false, Some(1)), Err(Error::Interrupted)));
+    interrupt.store(false, Ordering::Relaxed);
+    let state = run(true, None).unwrap().state;
+    assert_eq!((state.best_metric, state.best_step), (Some(0.5), Some(2)));
+    assert_eq!(state.best_checkpoint.as_deref(), Some("checkpoint-2"));
+    let scores: Vec<f64> = state.log.iter().filter_map(|entry| entry.metrics.get("score")).copied().collect();
+    assert!(scores[..2].iter().all(|score| score.is_nan()) && scores[2..4] == [0.5, 0.25], "{scores:?}");
 }
 
 fn weights(trained: &mut Trained) -> Vec<Vec<u32>> {
@@ -76,6 +120,9 @@ fn interrupted_and_resumed_ends_with_the_same_bits() {
             let folder = tempfile::tempdir().unwrap();
             let stopped = train(name, &arguments, Some(folder.path()), false, Some(interrupted_at));
             assert!(matches!(stopped, Err(Error::Interrupted)), "stopped after {interrupted_at}");
+            // What a kill leaves behind: a log and a checkpoint that have no name yet.
+            std::fs::write(folder.path().join(".sentir-log"), "{").unwrap();
+            std::fs::create_dir(folder.path().join(".sentir-checkpoint-9")).unwrap();
             let mut resumed = train(name, &arguments, Some(folder.path()), true, None).unwrap();
             assert!(weights(&mut resumed) == weights(&mut whole), "{name}, after {interrupted_at}");
             // The log is whole: the steps before the interruption and after it.

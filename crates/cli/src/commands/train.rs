@@ -10,10 +10,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use sentir::train::arguments::IntervalStrategy;
-use sentir::train::checkpoint::LogEntry;
 use sentir::train::data::Dataset;
 use sentir::train::doctor::{self, Examination, Severity};
 use sentir::train::evaluate::{EmbeddingSimilarity, Evaluator, Fields, InformationRetrieval};
+use sentir::train::log::LogEntry;
 use sentir::train::losses::{self, Loss};
 use sentir::train::report::{self, Report};
 use sentir::train::trainer::{Event, Trained, Training};
@@ -94,8 +94,14 @@ pub(crate) struct Arguments {
     /// What is searched, one JSON object a line: {"id": …, "text": …}
     #[arg(long, value_name = "FILE", requires = "eval_queries", help_heading = "Evaluation")]
     eval_corpus: Option<PathBuf>,
-    /// A key of these files that has another name: relevant=kb, document=question, query=text, id=id
-    #[arg(long, value_name = "NAME=KEY", requires = "eval_queries", help_heading = "Evaluation")]
+    /// A key of these files that has another name: relevant=kb,document=question,query=text,id=id
+    #[arg(
+        long,
+        value_name = "NAME=KEY",
+        value_delimiter = ',',
+        requires = "eval_queries",
+        help_heading = "Evaluation"
+    )]
     eval_field: Vec<String>,
     /// Pairs with a score to measure similarity with: {"sentence1": …, "sentence2": …, "score": …}
     #[arg(long, value_name = "FILE", conflicts_with = "eval_queries", help_heading = "Evaluation")]
@@ -157,7 +163,7 @@ pub(crate) fn run(arguments: &Arguments, global: &Global) -> Result<()> {
         notice(global.quiet, message);
     }
     if !arguments.dry_run {
-        prepare_directory(&settings.out, &settings)?;
+        check_directory(&settings)?;
     }
     let name = settings.data[0].file_stem().unwrap_or_default().to_string_lossy().into_owned();
     let mut datasets = [Dataset::read(&name, &settings.data, settings.columns.as_deref())?];
@@ -188,17 +194,13 @@ pub(crate) fn run(arguments: &Arguments, global: &Global) -> Result<()> {
         examination = look(&datasets, &settings)?;
     }
     let training = Training {
-        model,
-        datasets: datasets.to_vec(),
-        loss: &*loss,
         guide: guide.as_ref(),
         evaluator: evaluator.as_deref(),
-        arguments: &settings.arguments,
         frozen,
         early_stopping_patience: arguments.early_stopping_patience,
         output_dir: Some(&settings.out),
         resume: settings.resume,
-        interrupt: interrupt::flag(),
+        ..Training::new(model, datasets.to_vec(), &*loss, &settings.arguments, interrupt::flag())
     };
     if arguments.dry_run {
         return dry_run(training, examination, arguments.json);
@@ -217,28 +219,25 @@ pub(crate) fn run(arguments: &Arguments, global: &Global) -> Result<()> {
         ));
     }
 
+    if !settings.resume {
+        // Not before everything was found to be in order: what is removed cannot be had back.
+        remove_checkpoints(&settings.out)?;
+    }
     let mut view = View::new(global, &settings.out);
     let polling = interrupt::polling();
     let trained = training.run(&mut |event| view.show(&event));
     drop(polling);
-    let parameters = view.parameters;
+    let (parameters, saved) = (view.parameters, view.saved);
     drop(view);
     let trained = trained.map_err(|error| match error {
-        sentir::train::Error::Interrupted => anyhow::Error::from(Interrupted(
+        sentir::train::Error::Interrupted if saved => anyhow::Error::from(Interrupted(
             "interrupted; a checkpoint was written: the same command with --resume goes on from there",
         )),
-        other => other.into(),
+        other => stopped(other),
     })?;
     let outcome = outcome(&settings.out, &trained, parameters);
     write_report(&settings, &*loss, &trained, &outcome)?;
-    terminal::print(|out| {
-        if arguments.json {
-            serde_json::to_writer_pretty(&mut *out, &outcome)?;
-            writeln!(out)
-        } else {
-            write(out, &outcome)
-        }
-    })
+    terminal::answer(arguments.json, &outcome, |out| write(out, &outcome))
 }
 
 fn load(settings: &Settings, trainable: Trainable, global: &Global) -> Result<SentenceTransformer> {
@@ -256,23 +255,30 @@ fn load(settings: &Settings, trainable: Trainable, global: &Global) -> Result<Se
 }
 
 /// A directory that holds something already is somebody's: it is used only if the user says so.
-fn prepare_directory(out: &Path, settings: &Settings) -> Result<()> {
+fn check_directory(settings: &Settings) -> Result<()> {
+    let out = &settings.out;
     let occupied = match std::fs::read_dir(out) {
         Ok(mut entries) => entries.next().is_some(),
         Err(error) if error.kind() == io::ErrorKind::NotFound => false,
         Err(error) => return Err(error).context(format!("{} cannot be used", out.display())),
     };
-    if !occupied || settings.resume {
-        return Ok(());
-    }
-    if !settings.overwrite_output_dir {
+    if occupied && !settings.resume && !settings.overwrite_output_dir {
         bail!(
             "{} is not empty; choose another directory, go on from its last checkpoint with --resume, or begin anew \
              with --overwrite-output-dir",
             out.display()
         );
     }
-    for entry in std::fs::read_dir(out)? {
+    Ok(())
+}
+
+/// Those of an earlier training, which are not to be taken for ones of this.
+fn remove_checkpoints(out: &Path) -> Result<()> {
+    let entries = match std::fs::read_dir(out) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries.with_context(|| out.display().to_string())?,
+    };
+    for entry in entries {
         let path = entry?.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         if name.starts_with("checkpoint-") && path.join("trainer_state.json").is_file() {
@@ -298,15 +304,9 @@ fn dry_run(training: Training<'_>, mut examination: Examination, json: bool) -> 
         let one = Training { arguments: &arguments, output_dir: None, resume: false, ..training };
         let _polling = interrupt::polling();
         let trained = one.run(&mut |_| ()).map_err(stopped)?;
-        examination.facts.seconds_per_update = trained.state.log.first().map(|entry| entry.seconds);
+        examination.facts.seconds_per_update = trained.state.log.first().and_then(|entry| entry.seconds);
     }
-    terminal::print(|out| {
-        if json {
-            serde_json::to_writer_pretty(&mut *out, &examination)?;
-            return writeln!(out);
-        }
-        write!(out, "{}", examination.to_text())
-    })
+    terminal::answer(json, &examination, |out| write!(out, "{}", examination.to_text()))
 }
 
 /// What measures the model during training, if something does.
@@ -354,8 +354,7 @@ fn write_report(settings: &Settings, loss: &dyn Loss, trained: &Trained, outcome
     ];
     let all = settings.arguments.to_map();
     facts.extend(shown.iter().filter_map(|name| Some(((*name).to_owned(), all.get(*name)?.to_string()))));
-    let entries: Vec<report::LogEntry> = trained.state.log.iter().map(report::LogEntry::from).collect();
-    let page = report::html(&Report { title: &title, facts: &facts, entries: &entries });
+    let page = report::html(&Report { title: &title, facts: &facts, entries: &trained.state.log });
     let path = settings.out.join("report.html");
     std::fs::write(&path, page).with_context(|| path.display().to_string())
 }
@@ -364,8 +363,9 @@ fn outcome(out: &Path, trained: &Trained, parameters: usize) -> Outcome {
     let updates: Vec<&LogEntry> = trained.state.log.iter().filter(|entry| entry.loss.is_some()).collect();
     let last = &updates[updates.len() - updates.len().div_ceil(10)..];
     let losses: Vec<f64> = last.iter().filter_map(|entry| entry.loss).collect();
-    let seconds: f64 = updates.iter().map(|entry| entry.seconds).sum();
-    let tokens: usize = updates.iter().map(|entry| entry.tokens).sum();
+    let seconds: f64 = updates.iter().filter_map(|entry| entry.seconds).sum();
+    let tokens: f64 =
+        updates.iter().filter_map(|entry| Some(entry.tokens_per_second? * entry.seconds?)).sum();
     Outcome {
         path: out.to_owned(),
         updates: trained.state.global_step,
@@ -373,7 +373,7 @@ fn outcome(out: &Path, trained: &Trained, parameters: usize) -> Outcome {
         parameters,
         loss: (!losses.is_empty()).then(|| losses.iter().sum::<f64>() / losses.len() as f64),
         seconds,
-        tokens_per_second: tokens as f64 / seconds.max(1e-9),
+        tokens_per_second: tokens / seconds.max(1e-9),
         best_metric: trained.state.best_metric,
     }
 }
@@ -407,6 +407,7 @@ struct View<'a> {
     bar: Progress,
     updates: usize,
     parameters: usize,
+    saved: bool,
     said: Instant,
     losses: Vec<f64>,
 }
@@ -416,7 +417,16 @@ impl<'a> View<'a> {
 
     fn new(global: &'a Global, out: &'a Path) -> Self {
         let bar = Progress::new(global.quiet, "training", "updates");
-        Self { global, out, bar, updates: 0, parameters: 0, said: Instant::now(), losses: Vec::new() }
+        Self {
+            global,
+            out,
+            bar,
+            updates: 0,
+            parameters: 0,
+            saved: false,
+            said: Instant::now(),
+            losses: Vec::new(),
+        }
     }
 
     fn show(&mut self, event: &Event<'_>) {
@@ -439,7 +449,10 @@ impl<'a> View<'a> {
                     metrics.iter().map(|(name, value)| format!("{name} {value:.4}")).collect();
                 self.bar.leave(format_args!("after {step} updates: {}", metrics.join(", ")));
             }
-            Event::Saved(path) => self.bar.leave(format_args!("saved {}", path.display())),
+            Event::Saved(path) => {
+                self.saved = true;
+                self.bar.leave(format_args!("saved {}", path.display()));
+            }
         }
     }
 
@@ -448,10 +461,10 @@ impl<'a> View<'a> {
         let recent = &self.losses[self.losses.len().saturating_sub(20)..];
         let loss = recent.iter().sum::<f64>() / recent.len().max(1) as f64;
         let rate = entry.learning_rate.unwrap_or_default();
-        let speed = grouped((entry.tokens as f64 / entry.seconds.max(1e-9)) as usize);
+        let speed = grouped(entry.tokens_per_second.unwrap_or_default() as usize);
         let memory = memory().map_or(String::new(), |bytes| format!(", {}", size(bytes)));
         self.bar.describe(format_args!("loss {loss:.4}, rate {rate:.2e}, {speed} tokens/s{memory}"));
-        self.bar.set(entry.step as u64, self.updates as u64);
+        self.bar.set(entry.step, self.updates as u64);
         let listens = io::IsTerminal::is_terminal(&io::stderr());
         if !listens && !self.global.quiet && self.said.elapsed() > Self::PAUSE {
             self.said = Instant::now();

@@ -51,19 +51,16 @@ pub(super) fn count(case: Case<'_>, at: usize) -> Result<Counted> {
     let mut cut = vec![0; dataset.len()];
     for column in &dataset.columns {
         let mut facts = ColumnFacts { name: column.name.clone(), ..ColumnFacts::default() };
-        // A data set alone has no name for prompts.
-        let name = (case.datasets.len() > 1).then_some(dataset.name.as_str());
-        match case.arguments.prompts.as_ref().map(|prompts| prompts.of(name, &column.name)) {
-            Some(Ok(Some(prompt))) => facts.prompt = prompt.to_owned(),
+        match case.arguments.prompt_of(case.datasets, dataset, &column.name) {
+            Ok(prompt) => facts.prompt = prompt.to_owned(),
             // Said once, not for each column.
-            Some(Err(_)) if !counted.findings.is_empty() => {}
-            Some(Err(error)) => {
+            Err(_) if !counted.findings.is_empty() => {}
+            Err(error) => {
                 let advice = "Give prompts by column, or one for all texts.";
                 counted
                     .findings
                     .push(Finding::new("prompts", Severity::Error, error.to_string(), advice).of(dataset));
             }
-            Some(Ok(None)) | None => {}
         }
         let mut lengths = Vec::with_capacity(dataset.len());
         for (start, piece) in (0..).step_by(PIECE).zip(column.texts.chunks(PIECE)) {

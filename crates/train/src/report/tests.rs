@@ -1,5 +1,7 @@
 //! The page as a reader and a browser find it: whole, escaped, with every number in its place.
 
+use std::collections::BTreeMap;
+
 use super::*;
 
 /// Checks that every tag is closed, in order, and returns the text between tags and of titles.
@@ -33,6 +35,7 @@ fn log() -> Vec<LogEntry> {
         learning_rate: Some(2e-5 * f64::from(100 - step) / 100.0),
         grad_norm: Some(loss * 3.0 + f64::from(step % 7)),
         tokens_per_second: Some(1000.0 + f64::from(step)),
+        seconds: None,
         metrics: BTreeMap::new(),
     };
     let evaluation = |step: u32, quality: f64| LogEntry {
@@ -163,6 +166,7 @@ fn any_log_makes_a_page() {
             learning_rate: Some(value),
             grad_norm: (at < 2).then_some(value),
             tokens_per_second: None,
+            seconds: None,
             metrics: [("m".to_owned(), value)].into(),
         })
         .collect();

@@ -284,7 +284,8 @@ fn typing_errors_go_into_the_column_of_more_texts() {
     // The questions of a batch are distinct in both directions only if they are left as they are: 120 of them.
     let tokens = |data: &Dataset, name: &str| {
         let trained = train(data, &options, &folder.path().join(name)).unwrap();
-        trained.state.log[0].tokens
+        let first = &trained.state.log[0];
+        (first.tokens_per_second.unwrap() * first.seconds.unwrap()).round() as u64
     };
     let (there, back) = (tokens(&data, "there"), tokens(&turned, "back"));
     // A batch of 120 pairs has some 7000 tokens at most; one of 256 would have twice as many.

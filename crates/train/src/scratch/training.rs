@@ -32,7 +32,6 @@ use crate::losses::MultipleNegativesRanking;
 use crate::order::Mt19937;
 use crate::samplers::BatchSampler;
 use crate::trainer::{Event, Trained, Training};
-use crate::update::Frozen;
 use crate::{Error, Result};
 
 /// How a static model is made and trained.
@@ -121,19 +120,7 @@ pub fn train_static(
         arguments.num_train_epochs = arguments.num_train_epochs.max(least as f64);
     }
     let loss = MultipleNegativesRanking { scale: options.scale, ..MultipleNegativesRanking::default() };
-    let training = Training {
-        model: load(&fresh)?,
-        datasets: vec![data],
-        loss: &loss,
-        guide: None,
-        evaluator: None,
-        arguments: &arguments,
-        frozen: Frozen::default(),
-        early_stopping_patience: None,
-        output_dir: None,
-        resume: false,
-        interrupt,
-    };
+    let training = Training::new(load(&fresh)?, vec![data], &loss, &arguments, interrupt);
     let mut trained = training.run(observer)?;
     trained.model.save(target)?;
     trained.model = load(target)?;

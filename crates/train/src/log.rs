@@ -1,0 +1,40 @@
+//! The log of a training: what was measured at an update, or by an evaluation after one.
+//!
+//! Not here: the file that it is written to (`checkpoint`), and the page that shows it (`report`).
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Deserializer, Serialize};
+
+/// One entry. The names are those of `log_history` in the `trainer_state.json` of transformers, which can be read as a list
+/// of these.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct LogEntry {
+    /// Updates so far.
+    pub step: u64,
+    /// Passes over the data so far, in fractions.
+    pub epoch: f64,
+    /// The loss of the update, before it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub loss: Option<f64>,
+    /// The learning rate of the update.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub learning_rate: Option<f64>,
+    /// The L2 norm of all gradients before it was limited.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grad_norm: Option<f64>,
+    /// Tokens that were read in a second.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tokens_per_second: Option<f64>,
+    /// How long the update took.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seconds: Option<f64>,
+    /// Everything else, by name: what an evaluation found. NaN is written as null.
+    #[serde(flatten, deserialize_with = "null_is_nan")]
+    pub metrics: BTreeMap<String, f64>,
+}
+
+fn null_is_nan<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, f64>, D::Error> {
+    let numbers = BTreeMap::<String, Option<f64>>::deserialize(deserializer)?;
+    Ok(numbers.into_iter().map(|(name, value)| (name, value.unwrap_or(f64::NAN))).collect())
+}
