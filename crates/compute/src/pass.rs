@@ -43,11 +43,6 @@ impl<'a> Pass<'a> {
         self
     }
 
-    /// The buffers that are free at the moment, for another pass.
-    pub fn take_memory(&mut self) -> Memory {
-        Memory(std::mem::take(&mut self.spare))
-    }
-
     /// The buffers, for the next pass.
     pub fn into_memory(self) -> Memory {
         Memory(self.spare)
@@ -74,8 +69,8 @@ impl<'a> Pass<'a> {
         }
     }
 
-    /// A tensor with the same numbers.
-    pub(crate) fn copy(&mut self, from: &Tensor) -> Tensor {
+    /// A tensor of this pass with the same numbers.
+    pub fn copy(&mut self, from: &Tensor) -> Tensor {
         let mut to = self.tensor(from.rows(), from.width());
         to.copy_from(from);
         to

@@ -25,3 +25,4 @@ pub mod norm;
 pub mod pool;
 pub mod simd;
 pub mod threads;
+mod transpose;

@@ -103,6 +103,12 @@ pub trait Simd: Copy + Send + Sync {
     /// They must be readable.
     unsafe fn words_from(self, from: *const u32) -> Self::Words;
 
+    /// Writes the transpose of `LANES` rows of `LANES` words, which are `from_row` words apart, to rows `to_row` words apart.
+    ///
+    /// # Safety
+    /// The rows must be readable and writable.
+    unsafe fn transpose(self, from: *const u32, from_row: usize, to: *mut u32, to_row: usize);
+
     /// All lanes the same word.
     fn splat_word(self, word: u32) -> Self::Words;
 

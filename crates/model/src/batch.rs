@@ -18,14 +18,10 @@ pub(crate) struct PackedBatch {
 }
 
 impl PackedBatch {
-    /// Packs sentences; of each, the first `skip` tokens are not to be pooled.
-    pub(crate) fn new<'a>(
-        sentences: impl Iterator<Item = &'a [u32]>,
-        counting: Counting,
-        skip: usize,
-    ) -> Self {
+    /// Packs sentences: tokens, and how many of the first of them are not to be pooled.
+    pub(crate) fn new<'a>(sentences: impl Iterator<Item = (&'a [u32], usize)>, counting: Counting) -> Self {
         let mut batch = Self { offsets: vec![0], ..Self::default() };
-        for ids in sentences {
+        for (ids, skip) in sentences {
             counting.extend(&mut batch.positions, ids);
             batch.ids.extend_from_slice(ids);
             batch.offsets.push(batch.ids.len());
@@ -73,8 +69,8 @@ mod tests {
 
     #[test]
     fn packing_keeps_every_token() {
-        let sentences: [&[u32]; 3] = [&[5, 6, 7], &[], &[8]];
-        let batch = PackedBatch::new(sentences.into_iter(), Counting::FromZero, 2);
+        let sentences: [(&[u32], usize); 3] = [(&[5, 6, 7], 2), (&[], 2), (&[8], 2)];
+        let batch = PackedBatch::new(sentences.into_iter(), Counting::FromZero);
         assert_eq!(batch.ids, [5, 6, 7, 8]);
         assert_eq!(batch.positions, [0, 1, 2, 0]);
         assert_eq!(batch.offsets, [0, 3, 3, 4]);

@@ -296,8 +296,8 @@ impl SentenceTransformer {
         for range in plan.batches {
             check_interrupt(options)?;
             let own = &plan.order[range.clone()];
-            let sentences = own.iter().map(|&item| items[item].ids.as_slice());
-            each(&mut pass, &PackedBatch::new(sentences, counting, tokenized.skip), own);
+            let sentences = own.iter().map(|&item| (items[item].ids.as_slice(), tokenized.skip));
+            each(&mut pass, &PackedBatch::new(sentences, counting), own);
             if let Some(progress) = options.progress {
                 // Exact without chunks, and with them never more than all.
                 progress(range.end * texts / items.len(), texts);

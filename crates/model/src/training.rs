@@ -178,19 +178,19 @@ impl SentenceTransformer {
         })
     }
 
-    /// The vectors of sentences given as tokens ([`TokenizedTexts`]), `[sentences, embedding_dimension]`, computed in one
-    /// batch in the order given; `truncate_dim` does not apply. Panics for a token without an embedding.
+    /// The vectors of sentences given as tokens with how many of the first are not pooled ([`TokenizedTexts`]),
+    /// `[sentences, embedding_dimension]`, computed in one batch in the order given; `truncate_dim` does not apply. Panics for
+    /// a token without an embedding.
     pub fn forward<'a, 'ids>(
         &'a self,
         pass: &mut Pass<'a>,
-        sentences: impl Iterator<Item = &'ids [u32]>,
-        skip: usize,
+        sentences: impl Iterator<Item = (&'ids [u32], usize)>,
     ) -> Tensor {
         let counting = match &self.reader {
             Reader::Transformer(transformer, _) => transformer.encoder.shape.counting,
             Reader::Static(_) => Counting::FromZero,
         };
-        let pooled = self.pool(pass, &PackedBatch::new(sentences, counting, skip));
+        let pooled = self.pool(pass, &PackedBatch::new(sentences, counting));
         self.modules.iter().fold(pooled, |x, module| module.forward(pass, x))
     }
 
@@ -198,7 +198,7 @@ impl SentenceTransformer {
     pub fn first_not_finite<'ids>(&self, sentences: impl Iterator<Item = &'ids [u32]>) -> Option<String> {
         let Reader::Transformer(transformer, _) = &self.reader else { return None };
         let encoder = &transformer.encoder;
-        let batch = PackedBatch::new(sentences, encoder.shape.counting, 0);
+        let batch = PackedBatch::new(sentences.map(|ids| (ids, 0)), encoder.shape.counting);
         encoder.first_not_finite(&mut Pass::inference(&*self.backend), &batch)
     }
 }

@@ -25,6 +25,11 @@ pub struct Column<'a> {
 }
 
 impl Column<'_> {
+    /// Some texts, as the network takes them.
+    fn texts(&self, part: Range<usize>) -> impl Iterator<Item = (&[u32], usize)> {
+        self.ids[part].iter().map(|&ids| (ids, self.skip))
+    }
+
     /// The number of tokens of each text.
     fn lengths(&self) -> Vec<usize> {
         self.ids.iter().map(|ids| ids.len()).collect()
@@ -100,33 +105,33 @@ pub fn gradients_of(
         Ok(found)
     };
     let backend = setting.model.backend();
-    let upload = |rows: &[f32], width: usize| {
+    // In a buffer of the pass: one of its own would stay in the memory after each step.
+    let upload = |pass: &mut Pass<'_>, rows: &[f32], width: usize| {
         let scaled: Vec<f32> = rows.iter().map(|x| x * factor).collect();
-        backend.upload(&scaled, width)
+        pass.copy(&backend.upload(&scaled, width))
     };
     if setting.mini_batch == MiniBatch::Whole {
-        // Every column remembers until the loss is known.
-        let mut passes = Vec::new();
-        let mut outputs = Vec::new();
-        let mut vectors = Vec::new();
-        for (i, column) in columns.iter().enumerate() {
-            let random = randomness(setting.seed, number, i, 0);
-            let mut pass = Pass::training(backend, random).with_memory(std::mem::take(memory));
-            let out = forward(setting.model, &mut pass, column, 0..column.ids.len());
-            vectors.push(rows(backend.download(&out), out.width()));
-            outputs.push(out);
-            // The next one takes what this one does not remember.
-            *memory = pass.take_memory();
-            passes.push(pass);
-        }
+        // All columns go through the network together: a matrix that is trained is packed once for all of them.
+        let random = randomness(setting.seed, number, 0, 0);
+        let mut pass = Pass::training(backend, random).with_memory(std::mem::take(memory));
+        let texts = columns.iter().flat_map(|column| column.texts(0..column.ids.len()));
+        let out = setting.model.forward(&mut pass, texts);
+        let (all, width) = (backend.download(&out), out.width());
+        let mut rest = all.as_slice();
+        let vectors: Vec<Rows> = columns
+            .iter()
+            .map(|column| {
+                let (own, others) = rest.split_at(column.ids.len() * width);
+                rest = others;
+                rows(own.to_vec(), width)
+            })
+            .collect();
         let found = batch(&vectors)?;
-        for ((mut pass, out), d) in passes.into_iter().zip(outputs).zip(found.columns) {
-            pass = pass.with_memory(std::mem::take(memory));
-            let d = upload(d.as_slice(), d.width());
-            pass.backward(&out, d, gradients);
-            pass.free(out);
-            *memory = pass.into_memory();
-        }
+        let d: Vec<f32> = found.columns.iter().flat_map(|d| d.as_slice()).copied().collect();
+        let d = upload(&mut pass, &d, width);
+        pass.backward(&out, d, gradients);
+        pass.free(out);
+        *memory = pass.into_memory();
         return Ok(Outcome { loss: found.value, tokens });
     }
 
@@ -137,7 +142,7 @@ pub fn gradients_of(
         for (j, part) in parts(&column.lengths(), setting.mini_batch).into_iter().enumerate() {
             let random = randomness(setting.seed, number, i, j);
             let mut pass = Pass::rehearsal(backend, random).with_memory(std::mem::take(memory));
-            let out = forward(setting.model, &mut pass, column, part);
+            let out = setting.model.forward(&mut pass, column.texts(part));
             width = out.width();
             all.extend(backend.download(&out));
             pass.free(out);
@@ -150,25 +155,15 @@ pub fn gradients_of(
         for (j, part) in parts(&column.lengths(), setting.mini_batch).into_iter().enumerate() {
             let random = randomness(setting.seed, number, i, j);
             let mut pass = Pass::training(backend, random).with_memory(std::mem::take(memory));
-            let out = forward(setting.model, &mut pass, column, part.clone());
+            let out = setting.model.forward(&mut pass, column.texts(part.clone()));
             let own = &d.as_slice()[part.start * d.width()..part.end * d.width()];
-            let d = upload(own, d.width());
+            let d = upload(&mut pass, own, d.width());
             pass.backward(&out, d, gradients);
             pass.free(out);
             *memory = pass.into_memory();
         }
     }
     Ok(Outcome { loss: found.value, tokens })
-}
-
-/// The vectors of some texts of a column.
-fn forward<'a>(
-    model: &'a SentenceTransformer,
-    pass: &mut Pass<'a>,
-    column: &Column<'_>,
-    part: Range<usize>,
-) -> sentir_compute::Tensor {
-    model.forward(pass, column.ids[part].iter().copied(), column.skip)
 }
 
 fn rows(values: Vec<f32>, width: usize) -> Rows {

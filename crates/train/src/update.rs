@@ -70,7 +70,11 @@ impl Update {
             }
             let [rows, width] = values.shape();
             let touched = matches!(values, ParameterMut::Table(_)).then(|| vec![false; rows]);
-            let (m, v) = (vec![0.0; rows * width], vec![0.0; rows * width]);
+            let (mut m, mut v) = (vec![0.0; rows * width], vec![0.0; rows * width]);
+            if touched.is_none() {
+                // Pages of zeros that are read before they are written cost the system twice. Rows of a table may never be.
+                [&mut m, &mut v].into_par_iter().for_each(|moment| moment.fill(0.0));
+            }
             trained.push(Trained { folder, decays: decay.applies(&name), names, width, m, v, touched });
         }
         if trained.is_empty() {
@@ -122,8 +126,12 @@ impl Update {
                     let touched = own.touched.as_mut().expect("only a table has rows");
                     let mut place = vec![None; touched.len()];
                     for (at, &row) in rows.iter().enumerate() {
-                        place[row as usize] = Some(at);
-                        touched[row as usize] = true;
+                        let row = row as usize;
+                        place[row] = Some(at);
+                        if !std::mem::replace(&mut touched[row], true) {
+                            // Written before it is read, as above.
+                            [&mut own.m, &mut own.v].map(|moment| moment[row * width..][..width].fill(0.0));
+                        }
                     }
                     let zeros = vec![0.0; width];
                     let step = Constants::new(&hyper);

@@ -6,9 +6,12 @@
 
 use std::cell::RefCell;
 
+use super::operand::{as_words, as_words_mut};
 use super::packed::{PackedMatrix, Plain};
 use super::{Epilogue, WeightType, gemm};
+use crate::simd::isa;
 use crate::threads;
+use crate::transpose::Transpose;
 
 thread_local! {
     /// Memory for the packed operand and for a transpose, kept from one product to the next.
@@ -93,25 +96,14 @@ const ROWS: usize = 64;
 
 /// `to` becomes the transpose of x `[m, n]`.
 fn transpose(x: &[f32], m: usize, n: usize, to: &mut Vec<f32>) {
-    // A block of this size is read and written in whole lines of the cache.
-    const BLOCK: usize = 16;
     to.resize(m * n, 0.0);
     if x.is_empty() {
         return;
     }
-    threads::pieces(to, ROWS * m, |i, to| {
-        let (first, count) = (i * ROWS, to.len() / m);
-        for row in (0..m).step_by(BLOCK) {
-            for column in (0..count).step_by(BLOCK) {
-                let columns = BLOCK.min(count - column);
-                for r in row..(row + BLOCK).min(m) {
-                    let from = &x[r * n + first + column..][..columns];
-                    for (c, &value) in from.iter().enumerate() {
-                        to[(column + c) * m + r] = value;
-                    }
-                }
-            }
-        }
+    let isa = isa();
+    threads::pieces(as_words_mut(to), ROWS * m, |i, to| {
+        let (from, columns) = (&as_words(x)[i * ROWS..], to.len() / m);
+        isa.run(Transpose { from, from_row: n, rows: m, columns, to, to_row: m });
     });
 }
 

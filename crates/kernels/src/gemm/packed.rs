@@ -1,10 +1,12 @@
 //! Weights in the order in which a product reads them.
 
 use super::WeightType;
+use super::operand::{as_halves, as_words};
 use super::tile::PANEL;
 use crate::buffer::Buffer;
 use crate::simd::{Kernel, Simd, isa};
 use crate::threads;
+use crate::transpose::Transpose;
 
 /// A weight `[outputs, inputs]`, packed once.
 ///
@@ -49,6 +51,11 @@ const MOST_INT8_INPUTS: usize = 1 << 16;
 impl PackedMatrix {
     /// Packs a row-major weight `[n, k]`. Panics for int8 with more than 65,536 inputs.
     pub fn pack(weight: &[f32], n: usize, k: usize, kind: WeightType) -> Self {
+        if kind == WeightType::F32 {
+            let mut packed = Self::default();
+            packed.repack(Plain { values: weight, outputs: n, inputs: k, transposed: false }, kind);
+            return packed;
+        }
         assert_eq!(Some(weight.len()), n.checked_mul(k), "a weight of [{n}, {k}]");
         let panel = k.div_ceil(kind.group()) * PANEL;
         let count = n.div_ceil(PANEL);
@@ -67,11 +74,6 @@ impl PackedMatrix {
         }
         if panel > 0 {
             threads::pieces(panels.words_mut(), panel, |i, panel| match kind {
-                WeightType::F32 => fill(rows(i), k, kind.group(), panel, |group, _| group[0].to_bits()),
-                WeightType::Bf16 => fill(rows(i), k, kind.group(), panel, |group, _| {
-                    let high = group.get(1).map_or(0, |&w| u32::from(bf16(w)));
-                    high << 16 | u32::from(bf16(group[0]))
-                }),
                 WeightType::Int8 => fill(rows(i), k, kind.group(), panel, |group, row| {
                     let scale = scales[i * PANEL + row];
                     let mut bytes = [0; 4];
@@ -80,6 +82,11 @@ impl PackedMatrix {
                         *byte = (quantised as i8).cast_unsigned();
                     }
                     u32::from_le_bytes(bytes)
+                }),
+                // Rounded in the same way on every machine, down to the smallest: the words may go into a file.
+                _ => fill(rows(i), k, kind.group(), panel, |group, _| {
+                    let high = group.get(1).map_or(0, |&w| u32::from(bf16(w)));
+                    high << 16 | u32::from(bf16(group[0]))
                 }),
             });
         }
@@ -117,15 +124,10 @@ impl PackedMatrix {
             let columns = i * PANEL..((i + 1) * PANEL).min(n);
             match (transposed, kind) {
                 (true, _) => isa.run(FillTransposed { values, n, columns, group: kind.group(), panel }),
-                (false, WeightType::F32) => {
-                    fill(&values[columns.start * k..columns.end * k], k, 1, panel, |group, _| {
-                        group[0].to_bits()
-                    });
+                (false, _) => {
+                    let rows = &values[columns.start * k..columns.end * k];
+                    isa.run(FillRows { rows, k, group: kind.group(), panel });
                 }
-                (false, _) => fill(&values[columns.start * k..columns.end * k], k, 2, panel, |group, _| {
-                    let high = group.get(1).map_or(0, |&w| u32::from(bf16(w)));
-                    high << 16 | u32::from(bf16(group[0]))
-                }),
             }
         });
     }
@@ -230,6 +232,45 @@ fn fill(rows: &[f32], k: usize, group: usize, panel: &mut [u32], word: impl Fn(&
             for (step, numbers) in row.chunks(group).take(panel.len() / PANEL).enumerate() {
                 panel[step * PANEL + j] = word(numbers, j);
             }
+        }
+    }
+}
+
+/// Fills one panel from at most 64 rows of k numbers, as [`fill`] does, in f32 or bf16. bf16 is rounded as activations are.
+struct FillRows<'a> {
+    rows: &'a [f32],
+    k: usize,
+    group: usize,
+    panel: &'a mut [u32],
+}
+
+impl Kernel for FillRows<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        // Steps at a time: a line of the cache from each row.
+        const STEPS: usize = 16;
+        let mut words = [0; PANEL * STEPS];
+        for (block, panel) in self.panel.chunks_mut(STEPS * PANEL).enumerate() {
+            let first = block * STEPS * self.group;
+            let numbers = first..(first + STEPS * self.group).min(self.k);
+            for (row, words) in self.rows.chunks_exact(self.k).zip(words.chunks_exact_mut(STEPS)) {
+                let from = &row[numbers.clone()];
+                if self.group == 1 {
+                    words[..from.len()].copy_from_slice(as_words(from));
+                    continue;
+                }
+                let to = as_halves(words);
+                for at in (0..from.len()).step_by(S::LANES) {
+                    let whole = from.len() - at >= S::LANES;
+                    let v = if whole { simd.load(&from[at..]) } else { simd.load_part(&from[at..]) };
+                    simd.store_bf16(v, &mut to[at..]);
+                }
+            }
+            let columns = panel.len() / PANEL;
+            let (rows, from_row) = (PANEL, STEPS);
+            Transpose { from: &words, from_row, rows, columns, to: panel, to_row: PANEL }.run(simd);
         }
     }
 }

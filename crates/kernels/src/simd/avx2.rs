@@ -173,6 +173,37 @@ impl<const VNNI: bool> Simd for Avx2<VNNI> {
     }
 
     #[inline(always)]
+    unsafe fn transpose(self, from: *const u32, from_row: usize, to: *mut u32, to_row: usize) {
+        // SAFETY: the caller vouches for eight rows of eight words on both sides; `self` proves AVX2.
+        unsafe {
+            let mut rows = [_mm256_setzero_si256(); 8];
+            for i in 0..8 {
+                rows[i] = _mm256_loadu_si256(from.add(i * from_row).cast());
+            }
+            // Of each four rows, columns 0 to 3 in the lower halves and 4 to 7 in the upper ones.
+            let mut fours = rows;
+            for i in [0, 4] {
+                let [a, b, c, d] = [rows[i], rows[i + 1], rows[i + 2], rows[i + 3]];
+                let (ab, cd) = (_mm256_unpacklo_epi32(a, b), _mm256_unpacklo_epi32(c, d));
+                fours[i] = _mm256_unpacklo_epi64(ab, cd);
+                fours[i + 1] = _mm256_unpackhi_epi64(ab, cd);
+                let (ab, cd) = (_mm256_unpackhi_epi32(a, b), _mm256_unpackhi_epi32(c, d));
+                fours[i + 2] = _mm256_unpacklo_epi64(ab, cd);
+                fours[i + 3] = _mm256_unpackhi_epi64(ab, cd);
+            }
+            for i in 0..4 {
+                let (above, below) = (fours[i], fours[i + 4]);
+                let columns = [
+                    _mm256_permute2x128_si256::<0x20>(above, below),
+                    _mm256_permute2x128_si256::<0x31>(above, below),
+                ];
+                _mm256_storeu_si256(to.add(i * to_row).cast(), columns[0]);
+                _mm256_storeu_si256(to.add((i + 4) * to_row).cast(), columns[1]);
+            }
+        }
+    }
+
+    #[inline(always)]
     fn splat_word(self, word: u32) -> __m256i {
         // SAFETY: `self` proves AVX.
         unsafe { _mm256_set1_epi32(word.cast_signed()) }

@@ -184,6 +184,40 @@ impl<const WITH: u8> Simd for Avx512<WITH> {
     }
 
     #[inline(always)]
+    unsafe fn transpose(self, from: *const u32, from_row: usize, to: *mut u32, to_row: usize) {
+        // SAFETY: the caller vouches for sixteen rows of sixteen words on both sides; `self` proves AVX-512.
+        unsafe {
+            let mut rows = [_mm512_setzero_si512(); 16];
+            for i in 0..16 {
+                rows[i] = _mm512_loadu_si512(from.add(i * from_row).cast());
+            }
+            // Of each four rows, a quarter of the columns in each quarter of a vector.
+            let mut fours = rows;
+            for i in [0, 4, 8, 12] {
+                let [a, b, c, d] = [rows[i], rows[i + 1], rows[i + 2], rows[i + 3]];
+                let (ab, cd) = (_mm512_unpacklo_epi32(a, b), _mm512_unpacklo_epi32(c, d));
+                fours[i] = _mm512_unpacklo_epi64(ab, cd);
+                fours[i + 1] = _mm512_unpackhi_epi64(ab, cd);
+                let (ab, cd) = (_mm512_unpackhi_epi32(a, b), _mm512_unpackhi_epi32(c, d));
+                fours[i + 2] = _mm512_unpacklo_epi64(ab, cd);
+                fours[i + 3] = _mm512_unpackhi_epi64(ab, cd);
+            }
+            // Then the quarters of all four: even ones are columns i and i + 8, odd ones i + 4 and i + 12.
+            for i in 0..4 {
+                let (above, below) = ([fours[i], fours[i + 4]], [fours[i + 8], fours[i + 12]]);
+                let even = [above, below].map(|[a, b]| _mm512_shuffle_i32x4::<0x88>(a, b));
+                let odd = [above, below].map(|[a, b]| _mm512_shuffle_i32x4::<0xDD>(a, b));
+                let store =
+                    |column: usize, v: __m512i| _mm512_storeu_si512(to.add(column * to_row).cast(), v);
+                store(i, _mm512_shuffle_i32x4::<0x88>(even[0], even[1]));
+                store(i + 4, _mm512_shuffle_i32x4::<0x88>(odd[0], odd[1]));
+                store(i + 8, _mm512_shuffle_i32x4::<0xDD>(even[0], even[1]));
+                store(i + 12, _mm512_shuffle_i32x4::<0xDD>(odd[0], odd[1]));
+            }
+        }
+    }
+
+    #[inline(always)]
     fn splat_word(self, word: u32) -> __m512i {
         // SAFETY: `self` proves AVX-512.
         unsafe { _mm512_set1_epi32(word.cast_signed()) }

@@ -145,6 +145,16 @@ impl Simd for Portable {
     }
 
     #[inline(always)]
+    unsafe fn transpose(self, from: *const u32, from_row: usize, to: *mut u32, to_row: usize) {
+        for i in 0..LANES {
+            for j in 0..LANES {
+                // SAFETY: the caller vouches for eight rows of eight words on both sides.
+                unsafe { *to.add(j * to_row + i) = *from.add(i * from_row + j) };
+            }
+        }
+    }
+
+    #[inline(always)]
     fn splat_word(self, word: u32) -> Self::Words {
         [word; LANES]
     }

@@ -1,7 +1,7 @@
 //! The memory that training takes, from the shapes of what it keeps, and whether the machine has it.
 //!
-//! For a batch, in numbers of four bytes; T are all its tokens, t those of its largest column, L the layers, d and f the widths
-//! of states and of the feed-forward part. What a layer leaves on the tape for its gradient (`sentir_compute::ops`):
+//! For a batch, in numbers of four bytes; T are all its tokens, L the layers, d and f the widths of states and of the feed-forward
+//! part. What a layer leaves on the tape for its gradient (`sentir_compute::ops`):
 //!
 //! | operation | kept, per token |
 //! |---|---|
@@ -16,11 +16,11 @@
 //!
 //! which is 8 d + 2 f. Before the layers a normalization keeps d. So a batch takes
 //!
-//! - `T (L (8 d + 2 f) + d)`, all columns being remembered until the loss is known;
-//! - with checkpointing `T (L d + d) + t (8 d + 2 f) + t (3 d + f)`: the input of each layer, one layer whole, and room that is lost
-//!   because some inputs lie in the wider buffers of layers before;
-//! - in a cached loss the same with T and t the tokens of the largest mini-batch;
-//! - and `t (3 d + max(f, 3 d))` for derivatives on their way and the last states, and twice the vectors of all texts.
+//! - `T (L (8 d + 2 f) + d)`;
+//! - with checkpointing `T (L d + d) + T (8 d + 2 f)`: the input of each layer, and one layer whole;
+//! - in a cached loss the same with T the tokens of the largest mini-batch, and with checkpointing `T (3 d + f)` more: some inputs
+//!   lie in the wider buffers of the pass that computed vectors only;
+//! - and `T (3 d + max(f, 3 d))` for derivatives on their way and the last states, and twice the vectors of all texts.
 //!
 //! Layers below the lowest parameter that is trained keep nothing without checkpointing. Beside it: parameters; a gradient for each trained number, but of
 //! tables for rows that were looked up only; two moments of AdamW for each trained number. Not counted: buffers of kernels (some
@@ -55,8 +55,6 @@ pub struct MemoryEstimate {
     pub total: u64,
     /// Tokens that are remembered at once, at most.
     pub tokens: u64,
-    /// Those of one column among them.
-    pub column_tokens: u64,
     /// What the machine can still give, the parameters being loaded; none where that is not known.
     pub available: Option<u64>,
 }
@@ -64,10 +62,10 @@ pub struct MemoryEstimate {
 /// What is in memory at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Load {
-    /// Tokens of all columns that are remembered together.
+    /// Tokens that go through the network together.
     pub tokens: u64,
-    /// Of these, those of the column with the most.
-    pub column: u64,
+    /// Whether they are a mini-batch.
+    pub cut: bool,
     /// Texts of the whole batch, whose vectors the loss needs.
     pub texts: u64,
 }
@@ -78,8 +76,9 @@ pub(super) fn activations(sizes: &Sizes, layers: usize, load: Load, checkpointin
     let [d, f, vector] = [sizes.width, sizes.feed_forward, sizes.vector].map(|width| width as u64);
     let inside = 8 * d + 2 * f;
     let kept = d + if checkpointing { sizes.layers as u64 * d } else { layers as u64 * inside };
-    let once = if checkpointing && layers > 0 { inside + 3 * d + f } else { 0 } + 3 * d + f.max(3 * d);
-    NUMBER * (load.tokens * kept + load.column * once + 2 * load.texts * vector)
+    let wider = if load.cut { 3 * d + f } else { 0 };
+    let once = if checkpointing && layers > 0 { inside + wider } else { 0 } + 3 * d + f.max(3 * d);
+    NUMBER * (load.tokens * (kept + once) + 2 * load.texts * vector)
 }
 
 /// What is in memory at once of a batch, given the tokens of each text of each column.
@@ -87,16 +86,14 @@ pub(super) fn load(columns: &[Vec<u64>], cut: MiniBatch) -> Load {
     let sums = |part: &[u64]| part.iter().sum::<u64>();
     let texts = columns.iter().map(|column| column.len() as u64).sum();
     if cut == MiniBatch::Whole {
-        let of_columns = columns.iter().map(|column| sums(column));
-        return Load { tokens: of_columns.clone().sum(), column: of_columns.max().unwrap_or(0), texts };
+        return Load { tokens: columns.iter().map(|column| sums(column)).sum(), cut: false, texts };
     }
     let parts = |column: &Vec<u64>| {
         let lengths: Vec<usize> = column.iter().map(|&length| length as usize).collect();
         let parts = parts(&lengths, cut);
         parts.into_iter().map(|part: Range<usize>| sums(&column[part])).max().unwrap_or(0)
     };
-    let largest = columns.iter().map(parts).max().unwrap_or(0);
-    Load { tokens: largest, column: largest, texts }
+    Load { tokens: columns.iter().map(parts).max().unwrap_or(0), cut: true, texts }
 }
 
 /// Layers of which something is kept: all from the lowest parameter that is trained on.
@@ -146,7 +143,6 @@ impl MemoryEstimate {
             activations,
             total: parameters + gradients + moments + activations,
             tokens: largest.tokens,
-            column_tokens: largest.column,
             available,
         }
     }
@@ -176,9 +172,9 @@ pub(super) fn check(case: Case<'_>, estimate: &MemoryEstimate) -> Option<Finding
         return finding(advice.to_owned(), None);
     };
     let sizes = case.model.sizes();
-    let layers = kept_layers(case, &sizes);
+    let (cut, layers) = (MiniBatch::of(case.loss), kept_layers(case, &sizes));
     let on = case.arguments.gradient_checkpointing;
-    let load = Load { tokens: estimate.tokens, column: estimate.column_tokens, texts: 0 };
+    let load = Load { tokens: estimate.tokens, cut: cut != MiniBatch::Whole, texts: 0 };
     // The vectors of a batch stay however it is cut.
     let vectors = estimate.activations - activations(&sizes, layers, load, on);
     let with = activations(&sizes, layers, load, true) + vectors;
@@ -197,7 +193,7 @@ pub(super) fn check(case: Case<'_>, estimate: &MemoryEstimate) -> Option<Finding
     }
     let size = case.arguments.per_device_train_batch_size as u64;
     if case.loss.in_batch_negatives() && layers > 0 {
-        let one = activations(&sizes, layers, Load { tokens: 1, column: 1, texts: 0 }, on);
+        let one = activations(&sizes, layers, Load { tokens: 1, cut: true, texts: 0 }, on);
         let fitting = room.saturating_sub(vectors) / one / STEP * STEP;
         if fitting >= STEP {
             let form =

@@ -1,0 +1,104 @@
+"""Fine-tunes a model with sentence-transformers' own trainer and measures retrieval before and after: what the same settings give
+there. MultipleNegativesRankingLoss (cached, with --mini-batch-size), AdamW, linear schedule, dropout as in the model's configuration.
+The last line is JSON."""
+
+import argparse
+import json
+import os
+import tempfile
+import time
+from pathlib import Path
+
+parser = argparse.ArgumentParser(description=__doc__)
+parser.add_argument("--model", type=Path, required=True)
+parser.add_argument("--data", type=Path, required=True, help="JSON lines with anchor and positive")
+parser.add_argument("--queries", type=Path, required=True, help="JSON lines with id, text and kb, the id of what answers")
+parser.add_argument("--corpus", type=Path, required=True, help="JSON lines with id and question")
+parser.add_argument("--epochs", type=float, default=5)
+parser.add_argument("--batch-size", type=int, default=64)
+parser.add_argument("--mini-batch-size", type=int, help="the cached form of the loss, by so many rows at once")
+parser.add_argument("--learning-rate", type=float, default=2e-5)
+parser.add_argument("--warmup-ratio", type=float, default=0.0)
+parser.add_argument("--batch-sampler", choices=["batch_sampler", "no_duplicates"], default="batch_sampler")
+parser.add_argument("--seed", type=int, default=1)
+parser.add_argument("--threads", type=int, default=os.cpu_count())
+options = parser.parse_args()
+os.environ.update(HF_HUB_OFFLINE="1", TOKENIZERS_PARALLELISM="false")
+for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ[name] = str(options.threads)
+
+import sentence_transformers  # noqa: E402
+import torch  # noqa: E402
+import transformers  # noqa: E402
+from datasets import Dataset  # noqa: E402
+from datasets.fingerprint import Hasher  # noqa: E402
+from sentence_transformers import (  # noqa: E402
+    SentenceTransformer,
+    SentenceTransformerTrainer,
+    SentenceTransformerTrainingArguments,
+)
+from sentence_transformers.sentence_transformer.evaluation import InformationRetrievalEvaluator  # noqa: E402
+from sentence_transformers.sentence_transformer.losses import (  # noqa: E402
+    CachedMultipleNegativesRankingLoss,
+    MultipleNegativesRankingLoss,
+)
+
+# Names of caches only; pickling a tokenizer for them can fail.
+Hasher.hash = classmethod(lambda cls, value: "fixed")
+torch.set_num_threads(options.threads)
+
+
+def lines(path):
+    return [json.loads(line) for line in path.read_text().splitlines() if line.strip()]
+
+
+rows, queries, corpus = lines(options.data), lines(options.queries), lines(options.corpus)
+evaluator = InformationRetrievalEvaluator(
+    {row["id"]: row["text"] for row in queries},
+    {row["id"]: row["question"] for row in corpus},
+    {row["id"]: {row["kb"]} for row in queries},
+)
+
+
+def measure(model):
+    found = evaluator(model)
+    return {name: found[f"cosine_{name}"] for name in ("accuracy@1", "mrr@10", "ndcg@10")}
+
+
+model = SentenceTransformer(str(options.model), device="cpu")
+before = measure(model)
+if options.mini_batch_size:
+    loss = CachedMultipleNegativesRankingLoss(model, mini_batch_size=options.mini_batch_size)
+else:
+    loss = MultipleNegativesRankingLoss(model)
+with tempfile.TemporaryDirectory() as folder:
+    arguments = SentenceTransformerTrainingArguments(
+        output_dir=folder,
+        num_train_epochs=options.epochs,
+        per_device_train_batch_size=options.batch_size,
+        learning_rate=options.learning_rate,
+        warmup_ratio=options.warmup_ratio,
+        batch_sampler=options.batch_sampler,
+        logging_steps=10,
+        save_strategy="no",
+        report_to="none",
+        seed=options.seed,
+        use_cpu=True,
+    )
+    dataset = Dataset.from_dict({name: [row[name] for row in rows] for name in ("anchor", "positive")})
+    trainer = SentenceTransformerTrainer(model=model, args=arguments, train_dataset=dataset, loss=loss)
+    begun = time.perf_counter()
+    trainer.train()
+    seconds = time.perf_counter() - begun
+print(json.dumps({
+    "engine": "sentence-transformers",
+    "before": before,
+    "after": measure(model),
+    "train_seconds": seconds,
+    "losses": [entry["loss"] for entry in trainer.state.log_history if "loss" in entry],
+    "versions": {
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+        "sentence_transformers": sentence_transformers.__version__,
+    },
+}))
