@@ -295,7 +295,8 @@ fn moment(own: &Trained, what: &str) -> String {
 }
 
 fn save_moments(update: &Update, path: &Path) -> Result<()> {
-    let (mut all, mut tables): (Vec<(String, Cow<'_, [f32]>)>, Vec<(String, Vec<u32>)>) = Default::default();
+    let mut all: Vec<(String, Cow<'_, [f32]>)> = Vec::new();
+    let mut tables: Vec<(String, Vec<u32>)> = Vec::new();
     for (id, own) in update.trained().iter().enumerate() {
         let rows = update.touched(id);
         for (what, values) in [("m", &own.m), ("v", &own.v)] {

@@ -130,7 +130,9 @@ impl Update {
                         place[row] = Some(at);
                         if !std::mem::replace(&mut touched[row], true) {
                             // Written before it is read, as above.
-                            [&mut own.m, &mut own.v].map(|moment| moment[row * width..][..width].fill(0.0));
+                            for moment in [&mut own.m, &mut own.v] {
+                                moment[row * width..][..width].fill(0.0);
+                            }
                         }
                     }
                     let zeros = vec![0.0; width];
