@@ -4,6 +4,7 @@
 //! Here is what the benchmarks share: settings, medians, the record. Each benchmark is a file.
 
 mod encode;
+mod finetune;
 mod texts;
 mod train;
 mod xlmr_large;
@@ -27,7 +28,7 @@ struct Settings {
     command: String,
 }
 
-/// `encode`, `texts`, `train` or `xlmr-large`, with options.
+/// `encode`, `finetune`, `texts`, `train` or `xlmr-large`, with options.
 pub(crate) fn run(arguments: &[&str]) -> Result<()> {
     let number = |name: &str, default: usize| -> Result<usize> {
         option(arguments, name)?
@@ -47,10 +48,11 @@ pub(crate) fn run(arguments: &[&str]) -> Result<()> {
     std::fs::create_dir_all(&settings.work)?;
     match arguments.first() {
         Some(&"encode") => encode::run(&settings, arguments),
+        Some(&"finetune") => finetune::run(&settings, arguments),
         Some(&"texts") => texts::run(&settings),
         Some(&"train") => train::run(&settings, arguments),
         Some(&"xlmr-large") => xlmr_large::run(&settings),
-        _ => bail!("which benchmark: encode, texts, train or xlmr-large?"),
+        _ => bail!("which benchmark: encode, finetune, texts, train or xlmr-large?"),
     }
 }
 
@@ -74,15 +76,36 @@ fn build_engine(example: &str) -> Result<()> {
     cargo(&["build", "--release", "-p", "sentir", "--example", example], &[])
 }
 
+fn cpu_field(name: &str) -> Option<String> {
+    let information = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let line = information.lines().find(|line| line.starts_with(name))?;
+    line.split(": ").nth(1).map(str::to_owned)
+}
+
+fn processor() -> String {
+    cpu_field("model name").unwrap_or_else(|| std::env::consts::ARCH.to_owned())
+}
+
+/// Where the records of this machine are.
+fn record_folder(settings: &Settings) -> Result<PathBuf> {
+    let (brand, mut folder) = (processor().to_lowercase(), String::new());
+    brand.chars().for_each(|c| {
+        if c.is_ascii_alphanumeric() {
+            folder.push(c)
+        } else if !folder.ends_with('-') {
+            folder.push('-')
+        }
+    });
+    let folder = format!("{}-{}-threads", folder.trim_matches('-'), settings.threads);
+    let folder = root().join("benchmarks/record").join(folder);
+    std::fs::create_dir_all(&folder)?;
+    Ok(folder)
+}
+
 /// Prints a result and keeps it, with what is needed to get it again.
 fn record(name: &str, table: &str, settings: &Settings, versions: &Value) -> Result<()> {
-    let information = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let field = |name: &str| {
-        let line = information.lines().find(|line| line.starts_with(name))?;
-        line.split(": ").nth(1).map(str::to_owned)
-    };
-    let processor = field("model name").unwrap_or_else(|| std::env::consts::ARCH.to_owned());
-    let has = |flag: &&str| field("flags").is_some_and(|flags| flags.split(' ').any(|own| own == *flag));
+    let processor = processor();
+    let has = |flag: &&str| cpu_field("flags").is_some_and(|flags| flags.split(' ').any(|own| own == *flag));
     let sets: Vec<&str> =
         ["avx2", "fma", "avx512f", "avx512_vnni", "avx512_bf16"].into_iter().filter(has).collect();
     let rust = Command::new("rustc").arg("--version").output()?.stdout;
@@ -95,20 +118,7 @@ fn record(name: &str, table: &str, settings: &Settings, versions: &Value) -> Res
         settings.command
     );
     println!("\n{text}");
-    let (brand, mut folder) = (processor.to_lowercase(), String::new());
-    brand.chars().for_each(|c| {
-        if c.is_ascii_alphanumeric() {
-            folder.push(c)
-        } else if !folder.ends_with('-') {
-            folder.push('-')
-        }
-    });
-    let folder = root().join("benchmarks/record").join(format!(
-        "{}-{}-threads",
-        folder.trim_matches('-'),
-        settings.threads
-    ));
-    std::fs::create_dir_all(&folder)?;
+    let folder = record_folder(settings)?;
     std::fs::write(folder.join(format!("{name}.md")), text)?;
     Ok(())
 }

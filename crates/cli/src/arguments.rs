@@ -4,7 +4,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
 use sentir::{Precision, Similarity, Truncation, WeightType};
 
-use crate::commands::{download, encode, inspect, prune, quantize, search, similarity, train};
+use crate::commands::{card, demo, download, encode, inspect, prune, quantize, search, similarity, train};
 
 /// Sentence embeddings: encode texts, compare them, search in them, fine-tune models
 #[derive(Parser)]
@@ -29,6 +29,7 @@ Exit codes: 0 done, 1 error, 2 wrong arguments, 130 interrupted.";
 /// The commands.
 #[derive(Subcommand)]
 pub(crate) enum Command {
+    Demo(demo::Arguments),
     Encode(encode::Arguments),
     Similarity(similarity::Arguments),
     Search(search::Arguments),
@@ -36,6 +37,7 @@ pub(crate) enum Command {
     Quantize(quantize::Arguments),
     Prune(prune::Arguments),
     Train(train::Arguments),
+    Card(card::Arguments),
     Download(download::Arguments),
 }
 

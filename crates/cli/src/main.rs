@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 mod arguments;
 mod commands;
+mod evaluation;
 mod input;
 mod interrupt;
 mod model;
@@ -44,6 +45,7 @@ fn run(cli: &Cli) -> Result<()> {
             .with_context(|| format!("--threads {threads}: the threads cannot be started; ask for fewer"))?;
     }
     match &cli.command {
+        Command::Demo(arguments) => commands::demo::run(arguments, &cli.global),
         Command::Encode(arguments) => commands::encode::run(arguments, &cli.global),
         Command::Similarity(arguments) => commands::similarity::run(arguments, &cli.global),
         Command::Search(arguments) => commands::search::run(arguments, &cli.global),
@@ -51,6 +53,7 @@ fn run(cli: &Cli) -> Result<()> {
         Command::Quantize(arguments) => commands::quantize::run(arguments, &cli.global),
         Command::Prune(arguments) => commands::prune::run(arguments, &cli.global),
         Command::Train(arguments) => commands::train::run(arguments, &cli.global),
+        Command::Card(arguments) => commands::card::run(arguments, &cli.global),
         Command::Download(arguments) => commands::download::run(arguments, &cli.global),
     }
 }

@@ -184,6 +184,19 @@ impl Encoder {
         out
     }
 
+    /// The matrices of the first layer: their names, several if they are stacked, and the shape of each.
+    pub(crate) fn matrices(&self) -> [(Vec<String>, [usize; 2]); 4] {
+        let Self { prefix, names, .. } = *self;
+        let own = |name: &str| format!("{prefix}{}.0.{name}.weight", names.layer);
+        let (d, f) = (self.shape.width, self.shape.feed_forward);
+        [
+            ([names.query, names.key, names.value].map(own).into(), [d, d]),
+            (vec![own(names.attention_output)], [d, d]),
+            (vec![own(names.up)], [f, d]),
+            (vec![own(names.down)], [d, f]),
+        ]
+    }
+
     /// All parameters, with the layer that they are in and the names of their tensors: several if they are stacked.
     pub(crate) fn parameters_mut(&mut self) -> Vec<LayerParameter<'_>> {
         let Self { prefix, names, norm_suffixes, .. } = *self;

@@ -87,6 +87,15 @@ impl SentenceTransformer {
         }
     }
 
+    /// The matrices of the first layer of the encoder: the names of their tensors, several if they are stacked into one product, and
+    /// the shape `[outputs, inputs]` of each. None without an encoder.
+    pub fn layer_matrices(&self) -> Vec<(Vec<String>, [usize; 2])> {
+        match &self.reader {
+            Reader::Transformer(transformer, _) => transformer.encoder.matrices().into(),
+            Reader::Static(_) => Vec::new(),
+        }
+    }
+
     /// All parameters, always in the same order. What can be trained depends on [`crate::LoadOptions::trainable`].
     pub fn parameters_mut(&mut self) -> Vec<Parameter<'_>> {
         let folders: Vec<PathBuf> = self

@@ -3,13 +3,14 @@
 //!
 //!     cargo run --release -p sentir --example train_engine -- --model DIR --workload FILE
 //!         [--dtype f32|bf16] [--threads N] [--steps N] [--pairs N] [--mini-batch N] [--gradient-checkpointing]
-//!         [--freeze-embeddings]
+//!         [--freeze-embeddings] [--lora]
 
 #![allow(clippy::print_stdout)]
 
 use std::error::Error;
 use std::time::Instant;
 
+use sentir::train::lora::Lora;
 use sentir::train::losses::MultipleNegativesRanking;
 use sentir::train::optimizer::{Decay, Hyper, clip_coefficient};
 use sentir::train::step::{Column, Gradients, Memory, MiniBatch, Setting, gradients_of};
@@ -44,11 +45,14 @@ fn main() -> Result<()> {
 
     let started = Instant::now();
     let frozen = Frozen { embeddings: has("--freeze-embeddings"), layers: 0 };
-    let trainable = if frozen.embeddings { Trainable::Layers } else { Trainable::Everything };
+    let lora = has("--lora").then(Lora::default);
+    let layers = frozen.embeddings || lora.is_some();
+    let trainable = if layers { Trainable::Layers } else { Trainable::Everything };
     let options = LoadOptions { dtype: Some(dtype), trainable, ..LoadOptions::default() };
     let mut model = SentenceTransformer::load_with(option("--model").ok_or("give --model")?, &options)?;
     model.set_gradient_checkpointing(has("--gradient-checkpointing"));
-    let mut update = Update::new(&mut model, frozen, Decay::Trainer)?;
+    let lora = lora.as_ref().map(|lora| (lora, 42));
+    let mut update = Update::with_lora(&mut model, frozen, Decay::Trainer, lora)?;
     let load_seconds = started.elapsed().as_secs_f64();
 
     let loss = MultipleNegativesRanking::default();

@@ -49,7 +49,7 @@ pub use sentir_model::{
     PruneOptions, Pruned, QuantizeOptions, Result, SentenceTransformer, Task, Trainable, Truncation,
     TruncationReport, WeightType, WeightsDescription, check_isa, isa, prune_model, quantize_model,
 };
-pub use sentir_model::{download, tokens};
+pub use sentir_model::{directory, download, tokens};
 pub use sentir_train as train;
 pub use sentir_vectors::compress::{Embeddings, Precision, Ranges, quantize};
 pub use sentir_vectors::top_k::{Hit, SearchOptions, search};

@@ -24,6 +24,8 @@ use table::Treatment;
 pub struct TrainingArguments {
     /// Rows in a batch; 8.
     pub per_device_train_batch_size: usize,
+    /// Rows in a batch of the evaluation loss, where rows are compared within a batch; 8.
+    pub per_device_eval_batch_size: usize,
     /// Batches whose gradients are averaged for one update; 1. In-batch negatives stay those of one batch.
     pub gradient_accumulation_steps: usize,
     /// The highest learning rate; 5e-5.
@@ -90,6 +92,7 @@ impl Default for TrainingArguments {
     fn default() -> Self {
         Self {
             per_device_train_batch_size: 8,
+            per_device_eval_batch_size: 8,
             gradient_accumulation_steps: 1,
             learning_rate: 5e-5,
             weight_decay: 0.0,
@@ -246,6 +249,7 @@ impl TrainingArguments {
         let not_negative = |value: f64| value.is_finite() && value >= 0.0;
         let part = |value: f64| (0.0..1.0).contains(&value);
         must(self.per_device_train_batch_size > 0, "per_device_train_batch_size", "it must be at least 1")?;
+        must(self.per_device_eval_batch_size > 0, "per_device_eval_batch_size", "it must be at least 1")?;
         must(self.gradient_accumulation_steps > 0, "gradient_accumulation_steps", "it must be at least 1")?;
         must(not_negative(self.learning_rate), "learning_rate", "it must not be negative")?;
         must(not_negative(self.weight_decay), "weight_decay", "it must not be negative")?;

@@ -18,7 +18,6 @@ use sentir_model::weights::Weights;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::arguments::TrainingArguments;
 use crate::data::Dataset;
 use crate::log::LogEntry;
 use crate::update::{Trained, Update};
@@ -53,7 +52,7 @@ pub struct State {
     pub stopped_early: bool,
     /// The content of each data set, as SHA-256.
     pub data: Vec<String>,
-    /// The arguments.
+    /// The arguments, and what is frozen or trained through LoRA.
     pub arguments: Value,
     /// Everything that was logged.
     pub log: Vec<LogEntry>,
@@ -61,7 +60,7 @@ pub struct State {
 
 impl State {
     /// Before the first step.
-    pub(crate) fn new(datasets: &[Dataset], arguments: &TrainingArguments) -> Self {
+    pub(crate) fn new(datasets: &[Dataset], arguments: Value) -> Self {
         Self {
             format_version: 2,
             global_step: 0,
@@ -73,7 +72,7 @@ impl State {
             evaluations_without_better: 0,
             stopped_early: false,
             data: datasets.iter().map(Dataset::sha256).collect(),
-            arguments: serde_json::to_value(arguments).unwrap_or_default(),
+            arguments,
             log: Vec::new(),
         }
     }
@@ -309,6 +308,7 @@ fn save_moments(update: &Update, path: &Path) -> Result<()> {
             };
             all.push((moment(own, what), values));
         }
+        all.extend(own.adapter.iter().map(|adapter| (moment(own, "lora"), Cow::Borrowed(&*adapter.values))));
         tables.extend(rows.map(|rows| (moment(own, "rows"), rows)));
     }
     let numbers = all.iter().map(|(name, values)| {
@@ -387,7 +387,8 @@ pub(crate) fn restore(
         safetensors::SafeTensors::deserialize(&bytes).map_err(|error| invalid(&file, error.to_string()))?;
     for id in 0..update.trained().len() {
         let own = &update.trained()[id];
-        let names = ["m", "v", "rows"].map(|what| moment(own, what));
+        let names = ["m", "v", "rows", "lora"].map(|what| moment(own, what));
+        let adapted = own.adapter.is_some();
         let words = |name: &str| -> Result<Vec<[u8; 4]>> {
             let view = tensors.tensor(name).map_err(|error| invalid(&file, format!("{name}: {error}")))?;
             Ok(view.data().as_chunks::<4>().0.to_vec())
@@ -400,9 +401,12 @@ pub(crate) fn restore(
             None => None,
         };
         let (m, v) = (numbers(&names[0])?, numbers(&names[1])?);
-        update
-            .restore(id, rows.as_deref(), &m, &v)
-            .map_err(|message| invalid(&file, format!("{}: {message}", names[0])))?;
+        let mut restored = update.restore(id, rows.as_deref(), &m, &v);
+        if adapted {
+            let values = numbers(&names[3])?;
+            restored = restored.and_then(|()| update.restore_adapter(id, &values));
+        }
+        restored.map_err(|message| invalid(&file, format!("{}: {message}", names[0])))?;
     }
     Ok(state)
 }

@@ -20,6 +20,7 @@ use serde::{Serialize, Serializer};
 
 use crate::arguments::{Prompts, TrainingArguments};
 use crate::data::Dataset;
+use crate::lora::Lora;
 use crate::losses::Loss;
 use crate::samplers::{BatchSampler, Sampler, Settings};
 use crate::update::Frozen;
@@ -171,6 +172,7 @@ struct Case<'a> {
     loss: &'a dyn Loss,
     arguments: &'a TrainingArguments,
     frozen: Frozen,
+    lora: Option<&'a Lora>,
     interrupt: &'a AtomicBool,
 }
 
@@ -185,7 +187,8 @@ impl Case<'_> {
     }
 }
 
-/// Looks at everything. The model may be loaded in whichever way; `frozen` is what the training will leave as it is.
+/// Looks at everything. The model may be loaded in whichever way; `frozen` is what the training will leave as it is, `lora` what it
+/// trains in place of all else.
 ///
 /// # Errors
 /// [`Error::Interrupted`] once `interrupt` is true. What is wrong with the training is no error but a finding.
@@ -195,10 +198,11 @@ pub fn examine(
     loss: &dyn Loss,
     arguments: &TrainingArguments,
     frozen: Frozen,
+    lora: Option<&Lora>,
     interrupt: &AtomicBool,
 ) -> Result<Examination> {
     examine_with(
-        Case { datasets, model, loss, arguments, frozen, interrupt },
+        Case { datasets, model, loss, arguments, frozen, lora, interrupt },
         memory::available(model.backend().name()),
     )
 }

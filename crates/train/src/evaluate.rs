@@ -15,10 +15,14 @@ use crate::{Error, Result};
 mod embedding_similarity;
 mod information_retrieval;
 mod jsonl;
+mod loss;
+mod several;
 mod triplet;
 
 pub use embedding_similarity::{EmbeddingSimilarity, ScoredPair};
 pub use information_retrieval::{Fields, InformationRetrieval, Query};
+pub use loss::EvalLoss;
+pub use several::Several;
 pub use triplet::Triplet;
 
 /// Something that judges a model.
@@ -26,8 +30,8 @@ pub trait Evaluator: Debug + Send + Sync {
     /// What all names of its metrics begin with, followed by `_`; nothing if empty.
     fn name(&self) -> &str;
 
-    /// The name of the one metric that says which of two models is better; the higher, the better. It is among those that
-    /// [`Evaluator::evaluate`] returns, and depends on the model's similarity function.
+    /// The name of the one metric that says which of two models is better; the higher, the better, but for what ends in `loss`. It is
+    /// among those that [`Evaluator::evaluate`] returns, and depends on the model's similarity function.
     fn primary_metric(&self, model: &SentenceTransformer) -> String;
 
     /// All metrics, (name, value), in the order of sentence-transformers.

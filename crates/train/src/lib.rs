@@ -6,8 +6,10 @@
 #![forbid(unsafe_code)]
 
 pub mod arguments;
+pub mod card;
 pub mod checkpoint;
 pub mod data;
+pub mod demo;
 pub mod doctor;
 pub mod error;
 pub mod evaluate;
@@ -15,9 +17,12 @@ pub mod evaluate;
 mod golden;
 pub mod json;
 pub mod log;
+pub mod lora;
 pub mod losses;
 pub mod optimizer;
 pub mod order;
+mod prepared;
+pub mod record;
 pub mod report;
 pub mod samplers;
 pub mod schedule;

@@ -2,7 +2,7 @@
 //! [`crate::trainer`] trains and sentence-transformers opens.
 //!
 //! [`write_static`] is a table of vectors, whose mean over the tokens of a text is its vector; [`train_static`] also trains
-//! it, in seconds. [`write_transformer`] is a small BERT with mean pooling. Not here: training of what was written.
+//! it, in seconds; [`begin_static`] is for who runs the training. [`write_transformer`] is a small BERT with mean pooling. Not here: training of what was written.
 
 mod initial;
 mod static_model;
@@ -15,7 +15,7 @@ mod write;
 
 pub use static_model::{StaticOptions, write_static};
 pub use tokenizer::TokenizerOptions;
-pub use training::{StaticTraining, train_static};
+pub use training::{StaticTraining, begin_static, distinct_texts, train_static};
 pub use transformer::{TransformerOptions, write_transformer};
 
 #[cfg(test)]

@@ -26,7 +26,7 @@ pub struct Column<'a> {
 
 impl Column<'_> {
     /// Some texts, as the network takes them.
-    fn texts(&self, part: Range<usize>) -> impl Iterator<Item = (&[u32], usize)> {
+    pub(crate) fn texts(&self, part: Range<usize>) -> impl Iterator<Item = (&[u32], usize)> {
         self.ids[part].iter().map(|&ids| (ids, self.skip))
     }
 

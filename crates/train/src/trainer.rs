@@ -8,21 +8,54 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use sentir_compute::{Gradients, Memory};
-use sentir_model::{SentenceTransformer, TokenizedTexts};
-use sentir_vectors::Rows;
+use sentir_model::SentenceTransformer;
+use serde::Serialize;
+use serde_json::{Value, json};
 
 use crate::arguments::{IntervalStrategy, TrainingArguments};
 use crate::checkpoint::{self, Checkpoints, State};
 use crate::data::Dataset;
 use crate::evaluate::Evaluator;
 use crate::log::LogEntry;
+use crate::lora::Lora;
 use crate::losses::Loss;
 use crate::optimizer::{Decay, Hyper, clip_coefficient};
+use crate::prepared::Prepared;
 use crate::samplers::{Batch, Sampler, Settings};
 use crate::schedule::{Schedule, Updates};
-use crate::step::{Column, MiniBatch, Outcome, Setting, gradients_of};
+use crate::step::{MiniBatch, Outcome, Setting, gradients_of};
 use crate::update::{Frozen, Update};
 use crate::{Error, Result};
+
+/// Whose habits a training has where the arguments say nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Preset {
+    /// Those of the Trainer.
+    #[default]
+    Trainer,
+    /// Those of `SentenceTransformer.fit` (`fit_mixin.py` of sentence-transformers 3.1.1), which made many a model of today: weight
+    /// decay by other names ([`Decay::Fit`]), and a learning rate that ends after ⌊rows / batch size⌋ · epochs updates, though there
+    /// are ⌈rows / batch size⌉ in each. [`Preset::arguments`] are its defaults.
+    Fit,
+}
+
+impl Preset {
+    /// The arguments whose defaults differ from those of the Trainer.
+    #[must_use]
+    pub fn arguments(self) -> Vec<(&'static str, Value)> {
+        match self {
+            Self::Trainer => Vec::new(),
+            Self::Fit => vec![
+                ("learning_rate", json!(2e-5)),
+                ("weight_decay", json!(0.01)),
+                ("warmup_steps", json!(10_000)),
+                ("num_train_epochs", json!(1)),
+                ("multi_dataset_batch_sampler", json!("round_robin")),
+            ],
+        }
+    }
+}
 
 /// Everything that a training is made of.
 pub struct Training<'a> {
@@ -38,8 +71,12 @@ pub struct Training<'a> {
     pub evaluator: Option<&'a dyn Evaluator>,
     /// The arguments.
     pub arguments: &'a TrainingArguments,
+    /// Whose habits it has.
+    pub preset: Preset,
     /// What stays as it is.
     pub frozen: Frozen,
+    /// Trains products of low rank in place of whole parameters.
+    pub lora: Option<Lora>,
     /// Stops the training after so many evaluations without a better one.
     pub early_stopping_patience: Option<usize>,
     /// The directory of the result, with checkpoints inside. Without one, nothing is written.
@@ -88,12 +125,6 @@ pub struct Trained {
     pub updates: Updates,
 }
 
-/// A data set, ready to be put into batches.
-struct Prepared {
-    columns: Vec<TokenizedTexts>,
-    guides: Option<Vec<Rows>>,
-}
-
 impl<'a> Training<'a> {
     /// A training of everything, from the beginning, that measures and writes nothing; other fields can be set then.
     pub fn new(
@@ -110,7 +141,9 @@ impl<'a> Training<'a> {
             guide: None,
             evaluator: None,
             arguments,
+            preset: Preset::default(),
             frozen: Frozen::default(),
+            lora: None,
             early_stopping_patience: None,
             output_dir: None,
             resume: false,
@@ -130,16 +163,26 @@ impl<'a> Training<'a> {
         let batches = sampler.batches_per_epoch();
         let updates =
             Updates::new(batches, accumulation, arguments.num_train_epochs, arguments.max_updates());
+        let total = self.scheduled(updates.total);
         let schedule = Schedule {
             kind: arguments.lr_scheduler_type,
             learning_rate: arguments.learning_rate,
-            warmup: arguments.warmup(updates.total),
-            total: updates.total,
+            warmup: arguments.warmup(total),
+            total,
         };
         self.model.set_gradient_checkpointing(arguments.gradient_checkpointing);
-        let prepared = self.prepare()?;
-        let mut update = Update::new(&mut self.model, self.frozen, Decay::Trainer)?;
-        let mut state = State::new(&self.datasets, arguments);
+        let prepared = Prepared::all(
+            &self.datasets,
+            &self.model,
+            self.loss,
+            self.guide,
+            arguments,
+            Some(self.interrupt),
+        )?;
+        let lora = self.lora.as_ref().map(|lora| (lora, arguments.seed));
+        let decay = if self.preset == Preset::Fit { Decay::Fit } else { Decay::Trainer };
+        let mut update = Update::with_lora(&mut self.model, self.frozen, decay, lora)?;
+        let mut state = State::new(&self.datasets, self.settings());
         let mut checkpoints = match self.output_dir {
             Some(directory) => Some(Checkpoints::open(directory, arguments.save_total_limit)?),
             None => None,
@@ -267,6 +310,26 @@ impl<'a> Training<'a> {
         Ok(Trained { model: self.model, state, updates })
     }
 
+    /// Updates after which the learning rate has run its course, of a training of `updates`.
+    fn scheduled(&self, updates: usize) -> usize {
+        let arguments = self.arguments;
+        if self.preset == Preset::Trainer || arguments.max_updates().is_some() {
+            return updates;
+        }
+        let rows = self.datasets.iter().map(Dataset::len).min().unwrap_or(0);
+        let whole = rows / arguments.per_device_train_batch_size * self.datasets.len();
+        (whole as f64 * arguments.num_train_epochs) as usize
+    }
+
+    /// What a training that goes on must have in common with the one that began.
+    fn settings(&self) -> Value {
+        let mut settings = serde_json::to_value(self.arguments).unwrap_or_default();
+        settings["frozen"] = json!(self.frozen);
+        settings["lora"] = json!(self.lora);
+        settings["preset"] = json!(self.preset);
+        settings
+    }
+
     /// The order of the batches.
     fn sampler(&self) -> Result<Sampler> {
         let datasets: Vec<&Dataset> = self.datasets.iter().collect();
@@ -287,33 +350,6 @@ impl<'a> Training<'a> {
         Sampler::new(&datasets, Settings::of(self.arguments, datasets.len()))
     }
 
-    /// All texts as tokens.
-    fn prepare(&self) -> Result<Vec<Prepared>> {
-        let mut all = Vec::new();
-        for dataset in &self.datasets {
-            let mut columns = Vec::new();
-            let mut guides = Vec::new();
-            for column in &dataset.columns {
-                let prompt = self.arguments.prompt_of(&self.datasets, dataset, &column.name)?;
-                let tokens = self
-                    .model
-                    .tokenize_texts(&column.texts, prompt)
-                    .map_err(|error| in_column(error, dataset, &column.name))?;
-                columns.push(tokens);
-                if let Some(guide) = self.guide.filter(|_| self.loss.guide().is_some()) {
-                    let options = sentir_model::EncodeOptions {
-                        prompt: Some(prompt),
-                        interrupt: Some(self.interrupt),
-                        ..Default::default()
-                    };
-                    guides.push(guide.encode(&column.texts, &options)?.embeddings);
-                }
-            }
-            all.push(Prepared { columns, guides: self.loss.guide().is_some().then_some(guides) });
-        }
-        Ok(all)
-    }
-
     fn step(
         &self,
         prepared: &[Prepared],
@@ -323,45 +359,25 @@ impl<'a> Training<'a> {
         gradients: &mut Gradients,
         memory: &mut Memory,
     ) -> Result<Outcome> {
-        let own = &prepared[batch.dataset];
-        let columns: Vec<Column<'_>> = own
-            .columns
-            .iter()
-            .map(|texts| Column {
-                ids: batch.rows.iter().map(|&row| texts.ids[row as usize].as_slice()).collect(),
-                skip: texts.skip,
-            })
-            .collect();
-        let labels = match &self.datasets[batch.dataset].labels {
-            Some(labels) => Some(labels.rows(&batch.rows)?),
-            None => None,
-        };
-        let pick = |rows: &Rows| {
-            let values = batch.rows.iter().flat_map(|&row| rows.row(row as usize).iter().copied());
-            Rows::new(values.collect(), rows.width())
-        };
-        let guide = match &own.guides {
-            Some(guides) => Some(guides.iter().map(pick).collect::<Result<Vec<_>, _>>()?),
-            None => None,
-        };
+        let ready = prepared[batch.dataset].batch(&self.datasets[batch.dataset], batch)?;
         let setting = Setting {
             model: &self.model,
             loss: self.loss,
             mini_batch: MiniBatch::of(self.loss),
             seed: self.arguments.seed,
         };
-        gradients_of(setting, &columns, labels.as_ref(), guide.as_deref(), number, factor, gradients, memory)
+        let (labels, guide) = (ready.labels.as_ref(), ready.guide.as_deref());
+        gradients_of(setting, &ready.columns, labels, guide, number, factor, gradients, memory)
     }
 
     /// Where a number that is not finite came from.
     fn explain(&self, error: Error, state: &State, prepared: &[Prepared], batch: &Batch) -> Error {
         let Error::NotFinite(message) = error else { return error };
-        let ids = prepared[batch.dataset]
-            .columns
-            .iter()
-            .flat_map(|texts| batch.rows.iter().map(|&row| texts.ids[row as usize].as_slice()));
-        let place =
-            self.model.first_not_finite(ids).map_or(String::new(), |place| format!(", first in {place}"));
+        let ready = prepared[batch.dataset].batch(&self.datasets[batch.dataset], batch);
+        let place = ready.ok().and_then(|ready| {
+            self.model.first_not_finite(ready.columns.iter().flat_map(|column| column.ids.iter().copied()))
+        });
+        let place = place.map_or(String::new(), |place| format!(", first in {place}"));
         at_step(Error::NotFinite(message + &place), state.global_step + 1)
     }
 
@@ -376,6 +392,7 @@ impl<'a> Training<'a> {
         let metrics = evaluator.evaluate(&self.model, interrupt)?;
         observer(Event::Evaluated { step: state.global_step, metrics: &metrics });
         let name = match &self.arguments.metric_for_best_model {
+            Some(name) if metrics.iter().any(|(own, _)| own == name) => name.clone(),
             Some(name) => name.strip_prefix("eval_").unwrap_or(name).to_owned(),
             None => evaluator.primary_metric(&self.model),
         };
@@ -415,14 +432,5 @@ fn at_step(error: Error, step: usize) -> Error {
             "step {step}: {message}; lower the learning rate, clip gradients (max_grad_norm), or look for damaged weights"
         )),
         other => other,
-    }
-}
-
-fn in_column(error: sentir_model::Error, dataset: &Dataset, column: &str) -> Error {
-    match error {
-        sentir_model::Error::Text { index, message } => {
-            Error::Argument(format!("{}, row {}, column \"{column}\": {message}", dataset.name, index + 1))
-        }
-        other => other.into(),
     }
 }

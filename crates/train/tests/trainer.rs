@@ -3,10 +3,13 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use sentir_model::weights::Weights;
 use sentir_model::{EncodeOptions, LoadOptions, SentenceTransformer, Trainable};
 use sentir_train::arguments::TrainingArguments;
 use sentir_train::data::Dataset;
 use sentir_train::evaluate::Evaluator;
+use sentir_train::log::LogEntry;
+use sentir_train::lora::Lora;
 use sentir_train::losses::MultipleNegativesRanking;
 use sentir_train::trainer::{Event, Trained, Training};
 use sentir_train::{Error, Result};
@@ -103,6 +106,57 @@ fn a_score_that_is_no_number_is_no_best_and_can_be_resumed_from() {
     assert_eq!(state.best_checkpoint.as_deref(), Some("checkpoint-2"));
     let scores: Vec<f64> = state.log.iter().filter_map(|entry| entry.metrics.get("score")).copied().collect();
     assert!(scores[..2].iter().all(|score| score.is_nan()) && scores[2..4] == [0.5, 0.25], "{scores:?}");
+}
+
+/// LoRA changes what it names and nothing else, goes on after an interruption, and what it leaves is a model like any other.
+#[test]
+fn lora_trains_its_products_only_and_resumes_to_the_same_bits() {
+    let arguments = arguments(json!({}));
+    let lora = Lora { r: 2, lora_alpha: 8.0, target_modules: vec!["query".into(), "output.dense".into()] };
+    let loss = MultipleNegativesRanking::default();
+    let run = |output_dir: Option<&Path>, resume: bool, interrupt_at: Option<u64>, lora: &Lora| {
+        let options = LoadOptions { trainable: Trainable::Layers, ..LoadOptions::default() };
+        let path = golden().join("models/bert");
+        let model = SentenceTransformer::load_with(path.to_str().unwrap(), &options).unwrap();
+        let pairs = Dataset::read("pairs", &[golden().join("training/pairs.jsonl")], None).unwrap();
+        let interrupt = AtomicBool::new(false);
+        let training = Training {
+            lora: Some(lora.clone()),
+            output_dir,
+            resume,
+            ..Training::new(model, vec![pairs], &loss, &arguments, &interrupt)
+        };
+        training.run(&mut |event| {
+            if let Event::Update(entry) = event {
+                interrupt.store(interrupt_at == Some(entry.step), Ordering::Relaxed);
+            }
+        })
+    };
+    let [whole, folder] = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let trained = run(Some(whole.path()), false, None, &lora).unwrap();
+    let mean = |log: &[LogEntry]| log.iter().filter_map(|entry| entry.loss).sum::<f64>() / log.len() as f64;
+    let log = &trained.state.log;
+    assert!(mean(&log[12..]) < mean(&log[..4]), "the loss falls");
+    assert!(matches!(run(Some(folder.path()), false, Some(7), &lora), Err(Error::Interrupted)));
+    let other = Lora { r: 3, ..lora.clone() };
+    let refused = run(Some(folder.path()), true, None, &other).unwrap_err().to_string();
+    assert!(refused.contains("lora is"), "{refused}");
+    run(Some(folder.path()), true, None, &lora).unwrap();
+    let file = |folder: &Path| std::fs::read(folder.join("model.safetensors")).unwrap();
+    assert!(file(whole.path()) == file(folder.path()));
+
+    let open = |path: &Path| Weights::open(path).unwrap();
+    let (before, after) = (open(&golden().join("models/bert")), open(whole.path()));
+    for view in before.tensors() {
+        let same = view.to_f32().unwrap() == after.get(&view.name).unwrap().to_f32().unwrap();
+        let module = view.name.strip_suffix(".weight").unwrap_or("");
+        let targeted =
+            module.contains("layer.") && (module.ends_with("query") || module.ends_with("output.dense"));
+        assert_eq!(same, !targeted, "{}", view.name);
+    }
+    let none = Lora { target_modules: vec!["q_proj".into()], ..lora };
+    let message = run(None, false, None, &none).unwrap_err().to_string();
+    assert!(message.contains("q_proj") && message.contains("query"), "{message}");
 }
 
 fn weights(trained: &mut Trained) -> Vec<Vec<u32>> {

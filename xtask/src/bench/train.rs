@@ -12,11 +12,12 @@ use super::{Settings, build_engine, json_line, median, number, record};
 use crate::{cargo, option, root};
 
 /// What is measured: a name, the type, our options, and the peer that computes the same.
-const CASES: [(&str, &str, &[&str], bool); 4] = [
+const CASES: [(&str, &str, &[&str], bool); 5] = [
     ("f32", "f32", &[], true),
     ("bf16", "bf16", &[], true),
     ("bf16, gradient checkpointing", "bf16", &["--gradient-checkpointing"], false),
     ("bf16, embeddings frozen", "bf16", &["--freeze-embeddings"], false),
+    ("f32, LoRA of rank 8", "f32", &["--lora"], false),
 ];
 
 /// Runs it. Options: `--shape`, a list; `--steps`; `--workload faq|passage`.

@@ -1,6 +1,7 @@
 //! `sentir train`: fine-tune a model on pairs, triplets or labelled texts. Arguments, settings from a file, and what people see
 //! while it runs; the training itself is in the library.
 
+mod scratch;
 mod settings;
 
 use std::io::{self, Write};
@@ -10,18 +11,21 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use sentir::train::arguments::IntervalStrategy;
+use sentir::train::card;
 use sentir::train::data::Dataset;
 use sentir::train::doctor::{self, Examination, Severity};
-use sentir::train::evaluate::{EmbeddingSimilarity, Evaluator, Fields, InformationRetrieval};
+use sentir::train::evaluate::{EvalLoss, Evaluator, Several};
 use sentir::train::log::LogEntry;
 use sentir::train::losses::{self, Loss};
+use sentir::train::record::{self, Source};
 use sentir::train::report::{self, Report};
-use sentir::train::trainer::{Event, Trained, Training};
+use sentir::train::trainer::{Event, Preset, Trained, Training};
 use sentir::train::update::Frozen;
 use sentir::{LoadOptions, SentenceTransformer, Trainable, WeightType};
 use serde::Serialize;
 
 use crate::arguments::Global;
+use crate::evaluation::EvaluationArguments;
 use crate::interrupt::{self, Interrupted};
 use crate::model;
 use crate::terminal::{self, Progress, grouped, notice, size};
@@ -40,9 +44,15 @@ pub(crate) struct Arguments {
     /// Files of training data, all with the same columns: .jsonl, .csv, .tsv or .parquet
     #[arg(long, value_name = "FILE", num_args = 1..)]
     data: Vec<PathBuf>,
+    /// Several data sets, each by a name: FILEs of one name belong together. Each batch is of one of them, in turns as the argument
+    /// multi_dataset_batch_sampler says; prompts can be by these names
+    #[arg(long, value_name = "NAME=FILE", conflicts_with = "data")]
+    dataset: Vec<String>,
     /// The columns to train on, in the order that the loss expects: anchor,positive [default: all of the file]
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     columns: Option<Vec<String>>,
+    #[command(flatten)]
+    scratch: scratch::Options,
     /// The directory of the result; checkpoints are written into it too
     #[arg(long, value_name = "DIR", visible_alias = "output-dir")]
     out: Option<PathBuf>,
@@ -55,6 +65,10 @@ pub(crate) struct Arguments {
     /// A parameter of the loss, by its name in sentence-transformers: scale=20
     #[arg(long, value_name = "NAME=VALUE")]
     loss_parameter: Vec<String>,
+    /// Whose defaults count: those of Hugging Face's trainer, or of SentenceTransformer.fit (learning rate 2e-5, weight decay 0.01,
+    /// 10000 steps of warm-up, one epoch, and a schedule that counts whole batches only)
+    #[arg(long, value_name = "NAME", value_parser = ["trainer", "fit"])]
+    preset: Option<String>,
     /// Times that the data is gone through [default: 3]
     #[arg(long, value_name = "N", visible_alias = "num-train-epochs")]
     epochs: Option<f64>,
@@ -88,24 +102,20 @@ pub(crate) struct Arguments {
     /// Leave so many of the lowest layers as they are
     #[arg(long, value_name = "N")]
     freeze_layers: Option<usize>,
-    /// Questions to measure retrieval with, one JSON object a line: {"text": …, "relevant": its ids}
-    #[arg(long, value_name = "FILE", requires = "eval_corpus", help_heading = "Evaluation")]
-    eval_queries: Option<PathBuf>,
-    /// What is searched, one JSON object a line: {"id": …, "text": …}
-    #[arg(long, value_name = "FILE", requires = "eval_queries", help_heading = "Evaluation")]
-    eval_corpus: Option<PathBuf>,
-    /// A key of these files that has another name: relevant=kb,document=question,query=text,id=id
-    #[arg(
-        long,
-        value_name = "NAME=KEY",
-        value_delimiter = ',',
-        requires = "eval_queries",
-        help_heading = "Evaluation"
-    )]
-    eval_field: Vec<String>,
-    /// Pairs with a score to measure similarity with: {"sentence1": …, "sentence2": …, "score": …}
-    #[arg(long, value_name = "FILE", conflicts_with = "eval_queries", help_heading = "Evaluation")]
-    eval_pairs: Option<PathBuf>,
+    /// Train products of this rank that are added to matrices (LoRA), and nothing else: much less memory
+    #[arg(long, value_name = "N", help_heading = "LoRA")]
+    lora_r: Option<usize>,
+    /// Products are scaled by lora_alpha / lora_r [default: 16]
+    #[arg(long, value_name = "X", help_heading = "LoRA")]
+    lora_alpha: Option<f64>,
+    /// The matrices, by the ends of their names, or all-linear [default: query,value]
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', help_heading = "LoRA")]
+    lora_target_modules: Option<Vec<String>>,
+    /// Files to compute the loss of, with the columns of the training data
+    #[arg(long, value_name = "FILE", num_args = 1.., help_heading = "Evaluation")]
+    eval_data: Vec<PathBuf>,
+    #[command(flatten)]
+    evaluation: EvaluationArguments,
     /// Stop after so many evaluations without a better one
     #[arg(long, value_name = "N", help_heading = "Evaluation")]
     early_stopping_patience: Option<usize>,
@@ -133,6 +143,7 @@ Examples:
       --learning-rate 2e-5 --out my-model
   sentir train --config training.toml --resume
   sentir train --config training.toml --dry-run
+  sentir train --from-scratch static --data pairs.jsonl --out my-model
 
 The first column is what is asked, the second what answers it, others are hard
 negatives; a column called label or score is the label. Losses: mnrl (the
@@ -165,9 +176,16 @@ pub(crate) fn run(arguments: &Arguments, global: &Global) -> Result<()> {
     if !arguments.dry_run {
         check_directory(&settings)?;
     }
-    let name = settings.data[0].file_stem().unwrap_or_default().to_string_lossy().into_owned();
-    let mut datasets = [Dataset::read(&name, &settings.data, settings.columns.as_deref())?];
+    let mut datasets = settings
+        .datasets
+        .iter()
+        .map(|(name, files)| Dataset::read(name, files, settings.columns.as_deref()))
+        .collect::<Result<Vec<_>, _>>()?;
     let loss = losses::from_name(&settings.loss, &settings.loss_parameters)?;
+    let _new = match arguments.scratch.from_scratch {
+        Some(kind) => Some(scratch::begin(kind, &arguments.scratch, &mut settings, &mut datasets)?),
+        None => None,
+    };
     let mut model = load(&settings, settings.trainable(), global)?;
     if let Some(p) = settings.dropout {
         model.set_dropout([p, p]);
@@ -176,14 +194,15 @@ pub(crate) fn run(arguments: &Arguments, global: &Global) -> Result<()> {
         Some(guide) => Some(model::find(guide, None, LoadOptions::default(), global.quiet)?),
         None => None,
     };
-    let evaluator = evaluator(arguments)?;
-    if evaluator.is_some() && !settings.says("eval_strategy") {
+    let evaluates = arguments.evaluation.any() || !arguments.eval_data.is_empty();
+    if evaluates && !settings.says("eval_strategy") {
         settings.arguments.eval_strategy = IntervalStrategy::Epoch;
     }
     let frozen = Frozen { embeddings: settings.freeze_embeddings, layers: settings.freeze_layers };
     let look = |datasets: &[Dataset], settings: &Settings| {
         let _polling = interrupt::polling();
-        doctor::examine(datasets, &model, &*loss, &settings.arguments, frozen, interrupt::flag())
+        let lora = settings.lora.as_ref();
+        doctor::examine(datasets, &model, &*loss, &settings.arguments, frozen, lora, interrupt::flag())
             .map_err(stopped)
     };
     let mut examination = look(&datasets, &settings)?;
@@ -193,14 +212,18 @@ pub(crate) fn run(arguments: &Arguments, global: &Global) -> Result<()> {
         }
         examination = look(&datasets, &settings)?;
     }
+    // Not before the doctor is done: prompts that were mended count here too.
+    let (evaluator, class) = evaluator(arguments, &settings, &*loss, guide.as_ref())?;
     let training = Training {
         guide: guide.as_ref(),
-        evaluator: evaluator.as_deref(),
+        evaluator: evaluator.as_ref().map(|all| all as &dyn Evaluator),
+        preset: settings.preset,
         frozen,
+        lora: settings.lora.clone(),
         early_stopping_patience: arguments.early_stopping_patience,
         output_dir: Some(&settings.out),
         resume: settings.resume,
-        ..Training::new(model, datasets.to_vec(), &*loss, &settings.arguments, interrupt::flag())
+        ..Training::new(model, datasets.clone(), &*loss, &settings.arguments, interrupt::flag())
     };
     if arguments.dry_run {
         return dry_run(training, examination, arguments.json);
@@ -237,6 +260,23 @@ pub(crate) fn run(arguments: &Arguments, global: &Global) -> Result<()> {
     })?;
     let outcome = outcome(&settings.out, &trained, parameters);
     write_report(&settings, &*loss, &trained, &outcome)?;
+    let primary = evaluator.as_ref().map(|own| own.primary_metric(&trained.model));
+    let source = Source {
+        directory: &settings.out,
+        base_model: settings.base_model(),
+        base_revision: settings.revision.as_deref(),
+        datasets: &datasets,
+        eval_datasets: &eval_datasets(arguments, &settings)?,
+        loss: &*loss,
+        arguments: &settings.arguments,
+        trained: &trained,
+        notes: &notes(&settings),
+        examination: Some(&examination),
+        evaluator: primary.as_deref().map(|primary| (class, primary)),
+    };
+    let record = record::collect(source)?;
+    record.write(&settings.out)?;
+    super::card::write_card(&settings.out.join("README.md"), &card::render(&record, card::Style::default()))?;
     terminal::answer(arguments.json, &outcome, |out| write(out, &outcome))
 }
 
@@ -309,40 +349,64 @@ fn dry_run(training: Training<'_>, mut examination: Examination, json: bool) -> 
     terminal::answer(json, &examination, |out| write!(out, "{}", examination.to_text()))
 }
 
-/// What measures the model during training, if something does.
-fn evaluator(arguments: &Arguments) -> Result<Option<Box<dyn Evaluator>>> {
-    if let (Some(queries), Some(corpus)) = (&arguments.eval_queries, &arguments.eval_corpus) {
-        let mut fields = Fields::default();
-        for pair in &arguments.eval_field {
-            let Some((name, key)) = pair.split_once('=') else {
-                bail!("--eval-field {pair}: NAME=KEY is expected");
-            };
-            match name {
-                "query" => fields.query = key,
-                "relevant" => fields.relevant = key,
-                "document" => fields.document = key,
-                "id" => fields.id = key,
-                _ => bail!("--eval-field {pair}: there are query, relevant, document and id"),
-            }
-        }
-        return Ok(Some(Box::new(InformationRetrieval::from_jsonl("", queries, corpus, &fields)?)));
+/// What measures the model during training, if something does, and its class; the first says which model is better.
+fn evaluator<'a>(
+    arguments: &Arguments,
+    settings: &Settings,
+    loss: &'a dyn Loss,
+    guide: Option<&'a SentenceTransformer>,
+) -> Result<(Option<Several<'a>>, &'static str)> {
+    let mut all: Vec<(&'static str, Box<dyn Evaluator + 'a>)> = Vec::new();
+    for (class, evaluator) in arguments.evaluation.evaluators()? {
+        all.push((class, evaluator));
     }
-    match &arguments.eval_pairs {
-        Some(pairs) => Ok(Some(Box::new(EmbeddingSimilarity::from_jsonl("", pairs)?))),
-        None => Ok(None),
+    let eval = eval_datasets(arguments, settings)?;
+    if !eval.is_empty() {
+        all.push(("", Box::new(EvalLoss::new(eval, loss, guide, &settings.arguments)?)));
     }
+    let class = all.first().map_or("", |(class, _)| class);
+    let all: Vec<_> = all.into_iter().map(|(_, evaluator)| evaluator).collect();
+    Ok((if all.is_empty() { None } else { Some(Several::new(all)?) }, class))
+}
+
+/// What the loss is measured on.
+fn eval_datasets(arguments: &Arguments, settings: &Settings) -> Result<Vec<Dataset>> {
+    if arguments.eval_data.is_empty() {
+        return Ok(Vec::new());
+    }
+    Ok(vec![Dataset::read("eval", &arguments.eval_data, settings.columns.as_deref())?])
+}
+
+/// What is to be said of a training beside its arguments.
+fn notes(settings: &Settings) -> Vec<(String, String)> {
+    let mut notes = Vec::new();
+    let mut say = |name: &str, value: String| notes.push((name.to_owned(), value));
+    if let Some(lora) = &settings.lora {
+        let targets = lora.target_modules.join(", ");
+        say("LoRA", format!("r {}, alpha {}, of {targets}", lora.r, lora.lora_alpha));
+    }
+    if settings.freeze_embeddings || settings.freeze_layers > 0 {
+        let embeddings = if settings.freeze_embeddings { "the embeddings and " } else { "" };
+        say("frozen", format!("{embeddings}the lowest {} layers", settings.freeze_layers));
+    }
+    if settings.preset == Preset::Fit {
+        say("preset", "fit: the learning rate ends with the whole batches of the data".to_owned());
+    }
+    notes
 }
 
 /// The course of the training as a page beside the model.
 fn write_report(settings: &Settings, loss: &dyn Loss, trained: &Trained, outcome: &Outcome) -> Result<()> {
     let title = settings.out.file_name().unwrap_or_default().to_string_lossy();
-    let files: Vec<String> = settings.data.iter().map(|path| path.display().to_string()).collect();
+    let files = settings.datasets.iter().flat_map(|(_, files)| files);
+    let files: Vec<String> = files.map(|path| path.display().to_string()).collect();
     let mut facts = vec![
-        ("model".to_owned(), settings.model.clone()),
+        ("model".to_owned(), settings.name.clone()),
         ("data".to_owned(), files.join(", ")),
         ("loss".to_owned(), loss.name().to_owned()),
         ("numbers trained".to_owned(), grouped(outcome.parameters)),
     ];
+    facts.extend(notes(settings));
     let shown = [
         "num_train_epochs",
         "per_device_train_batch_size",

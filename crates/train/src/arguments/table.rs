@@ -62,7 +62,7 @@ pub const ARGUMENTS: &[Argument] = &[
     does("eval_strategy", "\"no\""),
     idle("prediction_loss_only", "true", "sentence-transformers always sets it to true"),
     does("per_device_train_batch_size", "8"),
-    idle("per_device_eval_batch_size", "8", "evaluation cuts batches by tokens, and no cut changes a vector"),
+    does("per_device_eval_batch_size", "8"),
     no("per_gpu_train_batch_size", "null", "it is a name that was given up; set per_device_train_batch_size"),
     no("per_gpu_eval_batch_size", "null", "it is a name that was given up; leave it out"),
     does("gradient_accumulation_steps", "1"),

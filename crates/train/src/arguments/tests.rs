@@ -39,10 +39,10 @@ fn all_arguments_of_the_card_are_covered_in_its_order() {
     assert_eq!(names, ours);
     let map = lines.iter().map(|(name, value)| ((*name).to_owned(), from_python(value.trim()))).collect();
     let (arguments, notices) = TrainingArguments::from_map(&map).unwrap();
-    let [notice] = notices.as_slice() else { panic!("{notices:?}") };
-    assert!(notice.starts_with("per_device_eval_batch_size: 64 has no effect"), "{notice}");
+    assert!(notices.is_empty(), "{notices:?}");
     let expected = TrainingArguments {
         per_device_train_batch_size: 64,
+        per_device_eval_batch_size: 64,
         num_train_epochs: 5.0,
         multi_dataset_batch_sampler: MultiDatasetBatchSampler::RoundRobin,
         warmup_ratio: Some(0.0),

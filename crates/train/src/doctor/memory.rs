@@ -22,6 +22,9 @@
 //!   lie in the wider buffers of the pass that computed vectors only;
 //! - and `T (3 d + max(f, 3 d))` for derivatives on their way and the last states, and twice the vectors of all texts.
 //!
+//! With LoRA, of the operands of products only those are kept whose matrix gets one, the gradient by such a matrix is made on the
+//! way to that by the product, and a copy of it stays.
+//!
 //! Layers below the lowest parameter that is trained keep nothing without checkpointing. Beside it: parameters; a gradient for each trained number, but of
 //! tables for rows that were looked up only; two moments of AdamW for each trained number. Not counted: buffers of kernels (some
 //! megabytes a thread), the texts, and batches of later epochs that happen to be longer.
@@ -47,7 +50,7 @@ pub struct MemoryEstimate {
     pub parameters: u64,
     /// Their gradients.
     pub gradients: u64,
-    /// AdamW's two means of each number that is trained.
+    /// AdamW's two means of each number that is trained; with LoRA also its factors, and the matrices without them.
     pub moments: u64,
     /// What the largest batch of the first epoch leaves for its gradients, and the buffers on the way.
     pub activations: u64,
@@ -70,11 +73,50 @@ pub(super) struct Load {
     pub texts: u64,
 }
 
-/// Bytes of [`MemoryEstimate::activations`]; `layers` are those that keep something without
-/// checkpointing.
-pub(super) fn activations(sizes: &Sizes, layers: usize, load: Load, checkpointing: bool) -> u64 {
+/// What is trained of the layers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Layers {
+    /// Those that keep something without checkpointing.
+    pub count: usize,
+    /// Numbers that a layer keeps of the operands of its products, per token.
+    pub operands: u64,
+    /// Of a layer, numbers that are trained through LoRA, of the gradients by whole matrices, and of the copies of matrices.
+    pub lora: Option<[usize; 3]>,
+}
+
+impl Layers {
+    /// All of them are trained.
+    pub(super) fn whole(sizes: &Sizes) -> Self {
+        let operands = (3 * sizes.width + sizes.feed_forward) as u64;
+        Self { count: sizes.layers, operands, lora: None }
+    }
+
+    fn of(case: Case<'_>, sizes: &Sizes) -> Self {
+        let frozen = if case.frozen.embeddings || case.lora.is_some() { case.frozen.layers } else { 0 };
+        let whole = Self { count: sizes.layers.saturating_sub(frozen), ..Self::whole(sizes) };
+        let Some(lora) = case.lora else { return whole };
+        let (mut operands, mut numbers) = (0, [0; 3]);
+        for (names, [outputs, inputs]) in case.model.layer_matrices() {
+            let parts = names.iter().filter(|name| lora.targets(name)).count();
+            if parts > 0 {
+                operands += inputs as u64;
+                let own = [
+                    parts * lora.r * (inputs + outputs),
+                    names.len() * inputs * outputs,
+                    parts * inputs * outputs,
+                ];
+                (0..3).for_each(|i| numbers[i] += own[i]);
+            }
+        }
+        Self { operands, lora: Some(numbers), ..whole }
+    }
+}
+
+/// Bytes of [`MemoryEstimate::activations`].
+pub(super) fn activations(sizes: &Sizes, layers: Layers, load: Load, checkpointing: bool) -> u64 {
     let [d, f, vector] = [sizes.width, sizes.feed_forward, sizes.vector].map(|width| width as u64);
-    let inside = 8 * d + 2 * f;
+    let inside = 5 * d + f + layers.operands;
+    let layers = layers.count;
     let kept = d + if checkpointing { sizes.layers as u64 * d } else { layers as u64 * inside };
     let wider = if load.cut { 3 * d + f } else { 0 };
     let once = if checkpointing && layers > 0 { inside + wider } else { 0 } + 3 * d + f.max(3 * d);
@@ -96,12 +138,6 @@ pub(super) fn load(columns: &[Vec<u64>], cut: MiniBatch) -> Load {
     Load { tokens: columns.iter().map(parts).max().unwrap_or(0), cut: true, texts }
 }
 
-/// Layers of which something is kept: all from the lowest parameter that is trained on.
-fn kept_layers(case: Case<'_>, sizes: &Sizes) -> usize {
-    let frozen = if case.frozen.embeddings { case.frozen.layers } else { 0 };
-    sizes.layers.saturating_sub(frozen)
-}
-
 impl MemoryEstimate {
     /// `lengths` are the tokens of each text, by data set, column and row.
     pub(super) fn new(
@@ -111,7 +147,7 @@ impl MemoryEstimate {
         available: Option<u64>,
     ) -> Self {
         let sizes = case.model.sizes();
-        let (cut, layers) = (MiniBatch::of(case.loss), kept_layers(case, &sizes));
+        let (cut, layers) = (MiniBatch::of(case.loss), Layers::of(case, &sizes));
         let columns = |batch: &Batch| -> Vec<Vec<u64>> {
             let tokens =
                 |column: &Vec<u32>| batch.rows.iter().map(|&row| u64::from(column[row as usize])).collect();
@@ -133,8 +169,13 @@ impl MemoryEstimate {
         let dense = sizes.parameters.saturating_sub(sizes.tables + frozen_layers + norm);
         let of_tables = (tables as u64).min(looked_up * sizes.width as u64);
         let parameters = NUMBER * sizes.parameters as u64;
-        let gradients = NUMBER * (dense as u64 + of_tables);
-        let moments = 2 * NUMBER * (dense + tables) as u64;
+        let mut gradients = NUMBER * (dense as u64 + of_tables);
+        let mut moments = 2 * NUMBER * (dense + tables) as u64;
+        if let Some(of_layer) = layers.lora {
+            let [factors, matrices, copies] =
+                of_layer.map(|numbers| NUMBER * (layers.count * numbers) as u64);
+            (gradients, moments) = (matrices + factors, 3 * factors + copies);
+        }
         let activations = bytes(largest);
         Self {
             parameters,
@@ -172,13 +213,13 @@ pub(super) fn check(case: Case<'_>, estimate: &MemoryEstimate) -> Option<Finding
         return finding(advice.to_owned(), None);
     };
     let sizes = case.model.sizes();
-    let (cut, layers) = (MiniBatch::of(case.loss), kept_layers(case, &sizes));
+    let (cut, layers) = (MiniBatch::of(case.loss), Layers::of(case, &sizes));
     let on = case.arguments.gradient_checkpointing;
     let load = Load { tokens: estimate.tokens, cut: cut != MiniBatch::Whole, texts: 0 };
     // The vectors of a batch stay however it is cut.
     let vectors = estimate.activations - activations(&sizes, layers, load, on);
     let with = activations(&sizes, layers, load, true) + vectors;
-    let checkpointing = !on && layers > 0 && with < estimate.activations;
+    let checkpointing = !on && layers.count > 0 && with < estimate.activations;
     let enough = checkpointing && with <= room;
     let mut advice = Vec::new();
     if enough {
@@ -192,7 +233,7 @@ pub(super) fn check(case: Case<'_>, estimate: &MemoryEstimate) -> Option<Finding
         advice.push(message.to_owned());
     }
     let size = case.arguments.per_device_train_batch_size as u64;
-    if case.loss.in_batch_negatives() && layers > 0 {
+    if case.loss.in_batch_negatives() && layers.count > 0 {
         let one = activations(&sizes, layers, Load { tokens: 1, cut: true, texts: 0 }, on);
         let fitting = room.saturating_sub(vectors) / one / STEP * STEP;
         if fitting >= STEP {

@@ -98,7 +98,7 @@ fn run_on(
     available: Option<u64>,
 ) -> Examination {
     let interrupt = &AtomicBool::new(false);
-    examine_with(Case { datasets, model, loss, arguments, frozen, interrupt }, available).unwrap()
+    examine_with(Case { datasets, model, loss, arguments, frozen, lora: None, interrupt }, available).unwrap()
 }
 
 fn codes(examination: &Examination) -> Vec<(&'static str, Severity)> {
@@ -171,7 +171,7 @@ fn json_has_names_of_its_own() {
 fn an_interrupt_ends_it() {
     let (model, data) = (bert(), [dataset(&PAIRS, None)]);
     let stop = AtomicBool::new(true);
-    let found = examine(&data, &model, &*mnrl(), &arguments(), Frozen::default(), &stop);
+    let found = examine(&data, &model, &*mnrl(), &arguments(), Frozen::default(), None, &stop);
     assert!(matches!(found, Err(Error::Interrupted)));
 }
 
@@ -232,7 +232,7 @@ fn a_hundred_thousand_rows_of_the_worst_kind() {
         let columns = vec![column("anchor", &alike), column("positive", answer)];
         let datasets = &[Dataset::new("train", columns, None).unwrap()];
         let (model, loss, interrupt, frozen) = (&model, &*own, &interrupt, Frozen::default());
-        let case = Case { datasets, model, loss, arguments, frozen, interrupt };
+        let case = Case { datasets, model, loss, arguments, frozen, lora: None, interrupt };
         let sampler = Sampler::new(&[&datasets[0]], Settings::of(arguments, 1)).unwrap();
         let found = batches::check(case, &sampler.epoch(0)).unwrap();
         let found = found.iter().find(|finding| finding.code == code).unwrap();

@@ -90,27 +90,41 @@ pub fn train_static(
     observer: &mut dyn FnMut(Event<'_>),
     interrupt: &AtomicBool,
 ) -> Result<Trained> {
-    let [first, second] = pairs.columns.as_slice() else {
+    let beside = directory::beside(target)?;
+    let fresh = beside.path().join("fresh");
+    let (data, arguments) = begin_static(pairs, options, &fresh)?;
+    let loss = MultipleNegativesRanking { scale: options.scale, ..MultipleNegativesRanking::default() };
+    let training = Training::new(load(&fresh)?, vec![data], &loss, &arguments, interrupt);
+    let mut trained = training.run(observer)?;
+    trained.model.save(target)?;
+    trained.model = load(target)?;
+    Ok(trained)
+}
+
+/// What [`train_static`] begins with: the new model, which is written as the directory `fresh`, the pairs with typing errors, and the
+/// arguments with as many epochs as it takes.
+///
+/// # Errors
+/// If the data has not two columns or no rows, or `fresh` exists.
+pub fn begin_static(
+    pairs: &Dataset,
+    options: &StaticTraining,
+    fresh: &Path,
+) -> Result<(Dataset, TrainingArguments)> {
+    if pairs.columns.len() != 2 {
         return Err(Error::Argument(format!(
             "data set \"{}\": {} columns of texts; a static model is trained on two, the texts of a pair",
             pairs.name,
             pairs.columns.len()
         )));
-    };
+    }
     if !(0.0..=1.0).contains(&options.typos) || options.copies == 0 {
         let message =
             "typing errors: the probability must be from 0 to 1, and there must be at least one copy";
         return Err(Error::Argument(message.to_owned()));
     }
     options.arguments.check()?;
-    let beside = directory::beside(target)?;
-    let fresh = beside.path().join("fresh");
-    let texts: Vec<&str> = first.texts.iter().chain(&second.texts).map(String::as_str).collect();
-    // Each text once: how often a question is repeated says nothing of its words.
-    let mut seen = HashSet::new();
-    let texts: Vec<&str> = texts.into_iter().filter(|text| seen.insert(*text)).collect();
-    write_static(&texts, &options.model, &fresh)?;
-
+    write_static(&distinct_texts(pairs), &options.model, fresh)?;
     let data = mistyped(pairs, options)?;
     let mut arguments = options.arguments.clone();
     if arguments.max_updates().is_none() {
@@ -119,12 +133,14 @@ pub fn train_static(
         let least = options.least_updates.div_ceil(updates.max(1));
         arguments.num_train_epochs = arguments.num_train_epochs.max(least as f64);
     }
-    let loss = MultipleNegativesRanking { scale: options.scale, ..MultipleNegativesRanking::default() };
-    let training = Training::new(load(&fresh)?, vec![data], &loss, &arguments, interrupt);
-    let mut trained = training.run(observer)?;
-    trained.model.save(target)?;
-    trained.model = load(target)?;
-    Ok(trained)
+    Ok((data, arguments))
+}
+
+/// The texts that a vocabulary is learned from, each once: how often a question is repeated says nothing of its words.
+pub fn distinct_texts(data: &Dataset) -> Vec<&str> {
+    let mut seen = HashSet::new();
+    let texts = data.columns.iter().flat_map(|column| &column.texts).map(String::as_str);
+    texts.filter(|text| seen.insert(*text)).collect()
 }
 
 fn load(directory: &Path) -> Result<SentenceTransformer> {

@@ -6,15 +6,21 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use sentir::Trainable;
 use sentir::train::arguments::TrainingArguments;
+use sentir::train::lora::Lora;
+use sentir::train::trainer::Preset;
 use serde_json::{Map, Value, json};
 
-use super::Arguments;
+use super::{Arguments, scratch};
 
 /// Everything that a training needs to know.
 pub(super) struct Settings {
+    /// Where it is.
     pub(super) model: String,
+    /// What people know it by.
+    pub(super) name: String,
     pub(super) revision: Option<String>,
-    pub(super) data: Vec<PathBuf>,
+    /// Data sets by their names, of one or several files each.
+    pub(super) datasets: Vec<(String, Vec<PathBuf>)>,
     pub(super) columns: Option<Vec<String>>,
     pub(super) out: PathBuf,
     pub(super) loss: String,
@@ -24,6 +30,8 @@ pub(super) struct Settings {
     pub(super) max_seq_length: Option<usize>,
     pub(super) freeze_embeddings: bool,
     pub(super) freeze_layers: usize,
+    pub(super) lora: Option<Lora>,
+    pub(super) preset: Preset,
     pub(super) resume: bool,
     pub(super) overwrite_output_dir: bool,
     /// The training arguments that were given.
@@ -46,21 +54,21 @@ impl Settings {
         let missing = |what: &str, option: &str| {
             format!("{what} is missing; give it with {option}, or in a file with --config")
         };
-        let model = take(&mut file, "model", arguments.model.clone())?
-            .with_context(|| missing("the model", "--model"))?;
-        let data = match &*arguments.data {
-            [] => match file.remove("data") {
-                Some(Value::String(path)) => vec![PathBuf::from(path)],
-                Some(paths) => {
-                    serde_json::from_value(paths).context("data is to be a path, or a list of paths")?
-                }
-                None => bail!(missing("the training data", "--data")),
-            },
-            given => {
-                file.remove("data");
-                given.to_vec()
+        let given = take(&mut file, "model", arguments.model.clone())?;
+        let (model, name) = match (arguments.scratch.from_scratch, given) {
+            (None, Some(model)) => (model.clone(), model),
+            (None, None) => {
+                bail!("{}, or make a new one with --from-scratch", missing("the model", "--model"))
             }
+            (Some(_), Some(_)) => {
+                bail!("--from-scratch makes a new model; leave `model` out of the file of --config")
+            }
+            (Some(kind), None) => (String::new(), format!("a new model, {kind:?}").to_lowercase()),
         };
+        let datasets = datasets(&mut file, arguments)?;
+        if datasets.is_empty() {
+            bail!(missing("the training data", "--data"));
+        }
         let out = match file.remove("output_dir") {
             Some(value) if !file.contains_key("out") => {
                 Some(serde_json::from_value(value).context("output_dir")?)
@@ -81,8 +89,9 @@ impl Settings {
         }
         let mut settings = Self {
             model,
+            name,
             revision: take(&mut file, "revision", arguments.revision.clone())?,
-            data,
+            datasets,
             columns: take(&mut file, "columns", arguments.columns.clone())?,
             out,
             loss: take(&mut file, "loss", arguments.loss.clone())?.unwrap_or_else(|| "mnrl".to_owned()),
@@ -97,6 +106,12 @@ impl Settings {
             )?
             .unwrap_or(false),
             freeze_layers: take(&mut file, "freeze_layers", arguments.freeze_layers)?.unwrap_or(0),
+            lora: lora(&mut file, arguments)?,
+            preset: match take(&mut file, "preset", arguments.preset.clone())?.as_deref() {
+                None | Some("trainer") => Preset::Trainer,
+                Some("fit") => Preset::Fit,
+                Some(other) => bail!("preset is \"{other}\"; there are trainer and fit"),
+            },
             resume: arguments.resume,
             overwrite_output_dir: take(
                 &mut file,
@@ -116,6 +131,11 @@ impl Settings {
                 file.insert(name.to_owned(), value);
             }
         }
+        if let Some(kind) = arguments.scratch.from_scratch {
+            if let Some(scale) = scratch::scale(kind).filter(|_| settings.loss == "mnrl") {
+                settings.loss_parameters.entry("scale").or_insert(json!(scale));
+            }
+        }
         for pair in &arguments.set {
             let (name, value) = split(pair, "--set")?;
             file.insert(name, value);
@@ -132,8 +152,24 @@ impl Settings {
             file.extend(value.map(|value| (name.to_owned(), value)));
         }
         settings.given = file.keys().cloned().collect();
+        for (name, value) in settings.preset.arguments() {
+            file.entry(name).or_insert(value);
+        }
+        if let Some(kind) = arguments.scratch.from_scratch {
+            for (name, value) in scratch::defaults(kind) {
+                // Who says how many warm-up steps there are says all of it.
+                if name != "warmup_ratio" || !file.contains_key("warmup_steps") {
+                    file.entry(name).or_insert(value);
+                }
+            }
+        }
         (settings.arguments, settings.notices) = TrainingArguments::from_map(&file)?;
         Ok(settings)
+    }
+
+    /// The model that the training began with; none if it was new.
+    pub(super) fn base_model(&self) -> Option<&str> {
+        (self.model == self.name).then_some(self.model.as_str())
     }
 
     /// Whether the user has set this training argument.
@@ -143,8 +179,74 @@ impl Settings {
 
     /// What of the model has to be in memory in full precision.
     pub(super) fn trainable(&self) -> Trainable {
-        if self.freeze_embeddings { Trainable::Layers } else { Trainable::Everything }
+        let layers = self.freeze_embeddings || self.lora.is_some();
+        if layers { Trainable::Layers } else { Trainable::Everything }
     }
+}
+
+/// `--data` is one data set, called by its first file; `--dataset` names each, as the table `datasets` of the file does.
+fn datasets(file: &mut Map<String, Value>, arguments: &Arguments) -> Result<Vec<(String, Vec<PathBuf>)>> {
+    let paths = |value: Value, what: &str| -> Result<Vec<PathBuf>> {
+        match value {
+            Value::String(path) => Ok(vec![PathBuf::from(path)]),
+            paths => serde_json::from_value(paths)
+                .with_context(|| format!("{what} is to be a path, or a list of paths")),
+        }
+    };
+    let (of_file, named) = (file.remove("data"), file.remove("datasets"));
+    let alone = |files: Vec<PathBuf>| {
+        let name = files.first().and_then(|path| path.file_stem()).unwrap_or_default();
+        vec![(name.to_string_lossy().into_owned(), files)]
+    };
+    if !arguments.data.is_empty() {
+        return Ok(alone(arguments.data.clone()));
+    }
+    if !arguments.dataset.is_empty() {
+        let mut all: Vec<(String, Vec<PathBuf>)> = Vec::new();
+        for given in &arguments.dataset {
+            let Some((name, file)) = given.split_once('=').filter(|(name, _)| !name.is_empty()) else {
+                bail!("--dataset {given}: NAME=FILE is expected");
+            };
+            match all.iter_mut().find(|(known, _)| known == name) {
+                Some((_, files)) => files.push(file.into()),
+                None => all.push((name.to_owned(), vec![file.into()])),
+            }
+        }
+        return Ok(all);
+    }
+    match (of_file, named) {
+        (Some(_), Some(_)) => {
+            bail!("the file of --config has both `data` and `datasets`; one of them is enough")
+        }
+        (Some(data), None) => Ok(alone(paths(data, "data")?)),
+        (None, Some(Value::Object(named))) => named
+            .into_iter()
+            .map(|(name, files)| Ok((name.clone(), paths(files, &format!("datasets.{name}"))?)))
+            .collect(),
+        (None, Some(_)) => bail!("datasets is to be a table of names with files"),
+        (None, None) => Ok(Vec::new()),
+    }
+}
+
+/// LoRA is asked for with its rank.
+fn lora(file: &mut Map<String, Value>, arguments: &Arguments) -> Result<Option<Lora>> {
+    let r = take(file, "lora_r", arguments.lora_r)?;
+    let alpha = take(file, "lora_alpha", arguments.lora_alpha)?;
+    let targets = take(file, "lora_target_modules", arguments.lora_target_modules.clone())?;
+    let Some(r) = r else {
+        if alpha.is_some() || targets.is_some() {
+            bail!("LoRA needs its rank: give --lora-r, 8 or 16 as a rule");
+        }
+        return Ok(None);
+    };
+    let usual = Lora::default();
+    let lora = Lora {
+        r,
+        lora_alpha: alpha.unwrap_or(usual.lora_alpha),
+        target_modules: targets.unwrap_or(usual.target_modules),
+    };
+    lora.check()?;
+    Ok(Some(lora))
 }
 
 fn read(path: &Path) -> Result<Map<String, Value>> {

@@ -3,7 +3,7 @@
 use sentir_compute::{Gradients, Memory};
 
 use super::*;
-use crate::doctor::memory::{Load, activations};
+use crate::doctor::memory::{Layers, Load, activations};
 use crate::optimizer::Decay;
 use crate::step::{Column, MiniBatch, Setting, gradients_of};
 use crate::update::Update;
@@ -233,7 +233,7 @@ fn the_estimate_is_what_a_step_takes() {
         }
         let lengths: Vec<Vec<u64>> =
             tokens.iter().map(|ids| ids.iter().map(|ids| ids.len() as u64).collect()).collect();
-        let estimate = activations(&sizes, sizes.layers, memory::load(&lengths, cut), checkpointing);
+        let estimate = activations(&sizes, Layers::whole(&sizes), memory::load(&lengths, cut), checkpointing);
         let taken = 4 * memory.numbers() as u64;
         assert!(estimate * 10 >= taken * 9, "{cut:?}, {checkpointing}: {estimate} of {taken}");
         assert!(estimate * 10 <= taken * 11, "{cut:?}, {checkpointing}: {estimate} of {taken}");
@@ -287,5 +287,5 @@ fn memory_that_is_not_there_is_said_with_what_fits() {
     assert_eq!(less.gradients, 4 * counted.count() as u64);
     assert!(less.activations < whole.activations);
     let huge = Load { tokens: 1 << 30, cut: false, texts: 1 << 20 };
-    assert!(activations(&model.sizes(), 2, huge, false) > 1 << 40);
+    assert!(activations(&model.sizes(), Layers::whole(&model.sizes()), huge, false) > 1 << 40);
 }
