@@ -8,15 +8,19 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
+use sentir::train::arguments::TrainingArguments;
+use sentir::train::card;
 use sentir::train::demo::{Demo, Language, Scores};
 use sentir::train::doctor;
 use sentir::train::losses::MultipleNegativesRanking;
+use sentir::train::record::{self, Evaluation, Source, TrainingRecord};
 use sentir::train::scratch::{StaticTraining, train_static, write_static};
 use sentir::train::trainer::{Event, Trained};
 use sentir::train::update::Frozen;
 use sentir::{EncodeOptions, SearchOptions, SentenceTransformer, directory, search};
 use serde::Serialize;
 
+use super::card::write_card;
 use crate::arguments::Global;
 use crate::interrupt::{self, Interrupted};
 use crate::terminal::{self, grouped};
@@ -165,6 +169,37 @@ fn make(
     let seconds = begun.elapsed().as_secs_f64();
     let after = demo.measure(&trained.model, Some(flag))?;
     let samples = samples(demo, &trained)?;
+    // So many epochs as it took.
+    let arguments_used =
+        TrainingArguments { num_train_epochs: trained.updates.epochs as f64, ..options.arguments.clone() };
+    let record = record::collect(Source {
+        directory: &model,
+        base_model: None,
+        base_revision: None,
+        datasets: &data,
+        eval_datasets: &[],
+        loss: &loss,
+        arguments: &arguments_used,
+        trained: &trained,
+        notes: &[("data".to_owned(), format!("{} copies of each pair, with typing errors", options.copies))],
+        examination: Some(&examination),
+        evaluator: None,
+    })?;
+    let record = TrainingRecord {
+        model: record::Model { language: vec![language.code().to_owned()], ..record.model.clone() },
+        evaluations: vec![Evaluation {
+            class: "InformationRetrievalEvaluator".to_owned(),
+            name: Some("held-out questions".to_owned()),
+            metrics: vec![
+                ("cosine_accuracy@1".to_owned(), after.accuracy),
+                ("cosine_mrr@10".to_owned(), after.mrr),
+            ],
+            primary: "cosine_accuracy@1".to_owned(),
+        }],
+        ..record
+    };
+    record.write(&model)?;
+    write_card(&model.join("README.md"), &card::render(&record, card::Style::default()))?;
 
     let rows = |file: &str, lines: String| {
         let path = new.join(file);
@@ -247,22 +282,24 @@ fn write(out: &mut dyn Write, outcome: &Outcome) -> io::Result<()> {
         writeln!(out, "        {}", sample.answer)?;
     }
     let shown = path.display();
+    // As it was called: it may not be in the path.
+    let program = std::env::args().next().unwrap_or_else(|| "sentir".to_owned());
     let (question, other) = match outcome.language {
         "ru" => ("карта не проходит при оплате", "en"),
         _ => ("my card does not go through", "ru"),
     };
     writeln!(
         out,
-        "\nIn {shown}: model (sentence-transformers opens it too), knowledge-base.jsonl, pairs.jsonl, questions.jsonl"
+        "\nIn {shown}: model (sentence-transformers opens it too; README.md is its card), knowledge-base.jsonl, pairs.jsonl, questions.jsonl"
     )?;
     writeln!(out, "\nNext:")?;
     writeln!(
         out,
-        "  sentir search --model {shown}/model --corpus {shown}/knowledge-base.jsonl \\\n      --column question --show answer \"{question}\""
+        "  {program} search --model {shown}/model --corpus {shown}/knowledge-base.jsonl \\\n      --column question --show answer \"{question}\""
     )?;
     writeln!(
         out,
-        "  sentir train --from-scratch static --data your-pairs.jsonl --columns anchor,positive --out your-model"
+        "  {program} train --from-scratch static --data your-pairs.jsonl --columns anchor,positive --out your-model"
     )?;
-    writeln!(out, "  sentir demo --language {other} --out {shown}-{other}")
+    writeln!(out, "  {program} demo --language {other} --out {shown}-{other}")
 }
