@@ -1,4 +1,6 @@
 //! Numbers that judge vectors against people.
 
+pub mod binary;
+pub mod clustering;
 pub mod correlation;
 pub mod retrieval;
