@@ -305,3 +305,59 @@ fn a_dry_run_says_what_is_found_and_writes_nothing() {
     assert!(answer.stderr.contains("mended: "), "{}", answer.stderr);
     assert!(directory.path().join("out/model.safetensors").is_file());
 }
+
+/// What is trained here opens in sentence-transformers with the same vectors, and what it saves goes on here.
+#[test]
+#[allow(clippy::print_stderr, reason = "a test that is skipped says so")]
+fn directories_go_to_sentence_transformers_and_back() {
+    let Some(python) = std::env::var_os("SENTIR_PYTHON") else {
+        eprintln!("SKIPPED: SENTIR_PYTHON names no Python with sentence-transformers");
+        return;
+    };
+    let directory = prepared();
+    let at = |name: &str| path(directory.path().join(name));
+    for more in ["", "--lora-r 2"] {
+        let answer = sentir(words(
+            directory.path(),
+            &format!("{TRAIN} --set max_steps=5 --overwrite-output-dir --out @out {more}"),
+        ));
+        assert_eq!(answer.code, Some(0), "{}", answer.stderr);
+        let encoded = sentir(words(
+            directory.path(),
+            "encode --model @out --input @pairs.jsonl --column anchor --output @vectors.npy",
+        ));
+        assert_eq!(encoded.code, Some(0), "{}", encoded.stderr);
+        let saved = at(if more.is_empty() { "theirs" } else { "theirs-lora" });
+        let output = std::process::Command::new(&python)
+            .arg(common::root().join("golden/check_directory.py"))
+            .args([
+                &at("out"),
+                &at("vectors.npy"),
+                &at("pairs.jsonl"),
+                "--column",
+                "anchor",
+                "--save",
+                &saved,
+            ])
+            .env("HF_HUB_OFFLINE", "1")
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{said}");
+        let went_on = sentir([
+            "train",
+            "--model",
+            &saved,
+            "--data",
+            &at("pairs.jsonl"),
+            "--columns",
+            "anchor,positive",
+            "--set",
+            "max_steps=2",
+            "--out",
+            &at("on"),
+            "--overwrite-output-dir",
+        ]);
+        assert_eq!(went_on.code, Some(0), "{}", went_on.stderr);
+    }
+}
