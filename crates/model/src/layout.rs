@@ -75,5 +75,12 @@ pub fn write_tensors<'data, Name: AsRef<str> + Ord + std::fmt::Display>(
     let format = [("format".to_owned(), "pt".to_owned())].into();
     safetensors::serialize_to_file(tensors, Some(format), path)
         .map_err(|error| Error::io(path, std::io::Error::other(error)))?;
+    #[cfg(unix)]
+    {
+        // The library makes it readable for its owner alone, unlike all other files of a model.
+        use std::os::unix::fs::PermissionsExt as _;
+        let all = std::fs::Permissions::from_mode(0o644);
+        std::fs::set_permissions(path, all).map_err(|error| Error::io(path, error))?;
+    }
     File::open(path).and_then(|file| file.sync_all()).map_err(|error| Error::io(path, error))
 }
