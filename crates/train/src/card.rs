@@ -456,7 +456,8 @@ impl Card<'_> {
         let record = self.record;
         let every = record.arguments.iter().find(|(name, _)| name == "logging_steps");
         let every = every.and_then(|(_, value)| value.as_u64()).unwrap_or(500).max(1);
-        let (names, rows) = logged(&record.log, every, record.best_step);
+        let primary: Vec<&str> = record.evaluations.iter().map(|own| own.primary.as_str()).collect();
+        let (names, rows) = logged(&record.log, every, record.best_step, &primary);
         if rows.is_empty() {
             return;
         }

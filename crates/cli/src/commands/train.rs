@@ -389,6 +389,9 @@ fn notes(settings: &Settings) -> Vec<(String, String)> {
         let embeddings = if settings.freeze_embeddings { "the embeddings and " } else { "" };
         say("frozen", format!("{embeddings}the lowest {} layers", settings.freeze_layers));
     }
+    if let Some(note) = &settings.data_note {
+        say("data", note.clone());
+    }
     if settings.preset == Preset::Fit {
         say("preset", "fit: the learning rate ends with the whole batches of the data".to_owned());
     }
@@ -412,12 +415,17 @@ fn write_report(settings: &Settings, loss: &dyn Loss, trained: &Trained, outcome
         "per_device_train_batch_size",
         "learning_rate",
         "lr_scheduler_type",
+        "warmup_ratio",
         "warmup_steps",
         "seed",
         "bf16",
     ];
     let all = settings.arguments.to_map();
-    facts.extend(shown.iter().filter_map(|name| Some(((*name).to_owned(), all.get(*name)?.to_string()))));
+    let value = |name: &&str| {
+        let value = all.get(*name).filter(|value| !value.is_null())?;
+        Some(((*name).to_owned(), value.as_str().map_or_else(|| value.to_string(), str::to_owned)))
+    };
+    facts.extend(shown.iter().filter_map(value));
     let page = report::html(&Report { title: &title, facts: &facts, entries: &trained.state.log });
     let path = settings.out.join("report.html");
     std::fs::write(&path, page).with_context(|| path.display().to_string())

@@ -71,10 +71,17 @@ pub(super) fn details(measure: &Measure) -> String {
 
 /// The rows of the table of logs, and the names of the metrics after the loss: a row where the loss of `every` updates is
 /// complete, and one for each measurement.
-pub(super) fn logged(log: &[LogEntry], every: u64, best: Option<u64>) -> (Vec<String>, Vec<Vec<String>>) {
+pub(super) fn logged(
+    log: &[LogEntry],
+    every: u64,
+    best: Option<u64>,
+    primary: &[&str],
+) -> (Vec<String>, Vec<Vec<String>>) {
     let mut names: Vec<String> = Vec::new();
     for name in log.iter().flat_map(|entry| entry.metrics.keys()) {
-        if !names.contains(name) {
+        // Losses and what models are compared by: all metrics would make a table that nobody can read.
+        let wanted = primary.is_empty() || primary.contains(&name.as_str()) || name.ends_with("loss");
+        if wanted && !names.contains(name) {
             names.push(name.clone());
         }
     }
@@ -119,6 +126,10 @@ pub(super) fn logged(log: &[LogEntry], every: u64, best: Option<u64>) -> (Vec<St
 pub(super) fn old_module(module: &Module) -> String {
     let settings = python::dict(module.settings.iter().map(|(name, value)| (name.as_str(), value)));
     match (module.class.as_str(), &module.architecture) {
+        ("StaticEmbedding", _) => {
+            let sizes: Vec<String> = module.settings.iter().map(|(_, value)| python::repr(value)).collect();
+            format!("StaticEmbedding(\n    (embedding): EmbeddingBag({}, mode='mean')\n  )", sizes.join(", "))
+        }
         // The space at the end is theirs.
         (class, Some(network)) => format!("{class}({settings}) with Transformer model: {network} "),
         (class, None) if module.settings.is_empty() => format!("{class}()"),
@@ -133,6 +144,7 @@ pub(super) fn new_module(module: &Module) -> String {
             "Transformer({{'transformer_task': 'feature-extraction', 'modality_config': {{'text': {{'method': 'forward', \
              'method_output_name': 'last_hidden_state'}}}}, 'module_output_name': 'token_embeddings', 'architecture': '{network}'}})"
         ),
+        ("StaticEmbedding", _) => "StaticEmbedding({})".to_owned(),
         ("Pooling", _) => {
             const MODES: [(&str, &str); 6] = [
                 ("pooling_mode_cls_token", "cls"),

@@ -72,7 +72,7 @@ pub fn collect(source: Source<'_>) -> Result<TrainingRecord> {
             max_seq_length: model.max_seq_length(),
             dimension: model.embedding_dimension(),
             similarity: model.similarity_function().name().to_owned(),
-            modules: modules(directory)?,
+            modules: modules(directory, model)?,
             prompts: prompts.collect(),
             ..Model::default()
         },
@@ -176,7 +176,7 @@ fn ran(source: Source<'_>) -> Vec<(String, String)> {
     say(
         "schedule",
         format!(
-            "{}, {} of {updates} updates are warm-up, highest rate used {highest:e}, last {:e}",
+            "{}, {} of {updates} updates are warm-up, highest rate used {highest:.3e}, last {:.3e}",
             kind.as_str().unwrap_or_default(),
             arguments.warmup(updates),
             rates.last().copied().unwrap_or_default()
@@ -208,12 +208,15 @@ fn evaluation(source: Source<'_>, best: Option<u64>) -> Option<Evaluation> {
     let (class, primary) = source.evaluator?;
     let mut measured = source.trained.state.log.iter().rev().filter(|entry| !entry.metrics.is_empty());
     let entry = measured.find(|entry| best.is_none_or(|best| entry.step == best))?;
-    Some(Evaluation {
-        class: class.to_owned(),
-        name: None,
-        metrics: entry.metrics.iter().map(|(name, value)| (name.clone(), *value)).collect(),
-        primary: primary.to_owned(),
-    })
+    let mut metrics: Vec<(String, f64)> =
+        entry.metrics.iter().map(|(name, value)| (name.clone(), *value)).collect();
+    // In the order of sentence-transformers: by kind, then by rank.
+    metrics.sort_by_key(|(name, _)| {
+        let (name, rank) = name.split_once('@').unwrap_or((name, ""));
+        let kinds = ["accuracy", "precision", "recall", "ndcg", "mrr", "map"];
+        (kinds.iter().position(|kind| name.ends_with(kind)), rank.parse::<u64>().unwrap_or(0))
+    });
+    Some(Evaluation { class: class.to_owned(), name: None, metrics, primary: primary.to_owned() })
 }
 
 /// Short rows of the first data set of pairs, each with the other halves of two more.
@@ -253,7 +256,7 @@ fn examples(datasets: &[Dataset], seed: u64) -> (Vec<Widget>, Vec<String>) {
 }
 
 /// The modules as the directory that was written has them.
-fn modules(directory: &Path) -> Result<Vec<Module>> {
+fn modules(directory: &Path, model: &SentenceTransformer) -> Result<Vec<Module>> {
     let read = |path: &Path| -> Result<Value> {
         let text = std::fs::read(path).map_err(|source| Error::Io { path: path.to_owned(), source })?;
         serde_json::from_slice(&text).map_err(|error| Error::Data {
@@ -293,6 +296,14 @@ fn modules(directory: &Path) -> Result<Vec<Module>> {
             _ => ("config.json", &[]),
         };
         let config = object(&folder.join(file));
+        if class == "StaticEmbedding" {
+            let sizes = model.sizes();
+            let rows = sizes.tables / sizes.width.max(1);
+            let settings = [("num_embeddings", rows), ("embedding_dim", sizes.width)];
+            let settings = settings.map(|(name, size)| (name.to_owned(), Value::from(size))).into();
+            modules.push(Module { class, settings, architecture: None });
+            continue;
+        }
         let settings =
             order.iter().filter_map(|&key| Some((key.to_owned(), config.get(key)?.clone()))).collect();
         let architecture = (class == "Transformer").then(|| network(&object(&folder.join("config.json"))));

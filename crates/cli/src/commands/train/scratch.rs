@@ -112,6 +112,7 @@ pub(super) fn begin(
                 own.least_updates = 0;
             }
             (*data, settings.arguments) = begin_static(data, &own, &fresh)?;
+            settings.data_note = Some(format!("{} copies of each pair, with typing errors", own.copies));
         }
         Kind::Transformer => {
             let mut own = TransformerOptions { seed, ..TransformerOptions::default() };

@@ -34,6 +34,8 @@ pub(super) struct Settings {
     pub(super) preset: Preset,
     pub(super) resume: bool,
     pub(super) overwrite_output_dir: bool,
+    /// What was done to the data before training.
+    pub(super) data_note: Option<String>,
     /// The training arguments that were given.
     given: Vec<String>,
     /// What people should know about arguments without effect.
@@ -119,6 +121,7 @@ impl Settings {
                 arguments.overwrite_output_dir.then_some(true),
             )?
             .unwrap_or(false),
+            data_note: None,
             given: Vec::new(),
             notices: Vec::new(),
         };
