@@ -103,18 +103,18 @@ fn record_folder(settings: &Settings) -> Result<PathBuf> {
 }
 
 /// Prints a result and keeps it, with what is needed to get it again.
-fn record(name: &str, table: &str, settings: &Settings, versions: &Value) -> Result<()> {
+fn record(name: &str, table: &str, settings: &Settings, versions: &Value, runs: Option<usize>) -> Result<()> {
     let processor = processor();
     let has = |flag: &&str| cpu_field("flags").is_some_and(|flags| flags.split(' ').any(|own| own == *flag));
     let sets: Vec<&str> =
         ["avx2", "fma", "avx512f", "avx512_vnni", "avx512_bf16"].into_iter().filter(has).collect();
     let rust = Command::new("rustc").arg("--version").output()?.stdout;
+    let medians = runs.map_or(String::new(), |runs| format!(" Medians of {runs} alternating runs."));
     let text = format!(
-        "# {name}\n\n{table}\nMachine: {processor}, {} threads used, {}. {}. Peers: {versions}. Medians of {} alternating runs.\n\n    {}\n",
+        "# {name}\n\n{table}\nMachine: {processor}, {} threads used, {}. {}. Peers: {versions}.{medians}\n\n    {}\n",
         settings.threads,
         sets.join(" "),
         String::from_utf8_lossy(&rust).trim(),
-        settings.runs,
         settings.command
     );
     println!("\n{text}");

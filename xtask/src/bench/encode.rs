@@ -123,7 +123,7 @@ fn one_shape(
          Useful: operations of the sentences without padding. Memory is the most that the process had.",
         own.join(", ")
     )?;
-    record(&format!("encode-{}", shape.name), &table, settings, &json!(versions))
+    record(&format!("encode-{}", shape.name), &table, settings, &json!(versions), Some(settings.runs))
 }
 
 fn write_table(

@@ -182,5 +182,5 @@ fn table(settings: &Settings, lines: &[Value]) -> Result<()> {
     }
     table.push_str("\nTimes are not to be compared: other work ran beside.\n");
     let versions = lines.iter().find(|line| !line["versions"].is_null());
-    record("finetune-rutube", &table, settings, versions.map_or(&Value::Null, |line| &line["versions"]))
+    record("finetune-rutube", &table, settings, versions.map_or(&Value::Null, |line| &line["versions"]), None)
 }

@@ -76,5 +76,5 @@ pub(super) fn run(settings: &Settings) -> Result<()> {
     )?;
     let size = std::fs::metadata(&binary)?.len();
     writeln!(table, "Stripped release binary: {:.1} MB.", size as f64 / 1e6)?;
-    record("texts", &table, settings, &peer[0]["versions"])
+    record("texts", &table, settings, &peer[0]["versions"], Some(settings.runs))
 }

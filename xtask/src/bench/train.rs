@@ -101,7 +101,13 @@ pub(super) fn run(settings: &Settings, arguments: &[&str]) -> Result<()> {
             peak("f32"),
             peak("bf16")
         )?;
-        record(&format!("train-{}-{workload}", shape.name), &table, settings, &json!(versions))?;
+        record(
+            &format!("train-{}-{workload}", shape.name),
+            &table,
+            settings,
+            &json!(versions),
+            Some(settings.runs),
+        )?;
     }
     Ok(())
 }

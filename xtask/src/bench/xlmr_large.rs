@@ -52,5 +52,5 @@ pub(super) fn run(settings: &Settings) -> Result<()> {
         own["peak_rss_bytes"].as_f64().unwrap_or(0.0) / 1e6
     )?;
     std::fs::remove_dir_all(&model)?;
-    record("xlmr-large", &table, settings, &made["versions"])
+    record("xlmr-large", &table, settings, &made["versions"], Some(settings.runs))
 }
