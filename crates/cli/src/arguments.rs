@@ -36,7 +36,7 @@ pub(crate) enum Command {
     Inspect(inspect::Arguments),
     Quantize(quantize::Arguments),
     Prune(prune::Arguments),
-    Train(train::Arguments),
+    Train(Box<train::Arguments>),
     Card(card::Arguments),
     Download(download::Arguments),
 }

@@ -9,7 +9,7 @@ use sentir::train::evaluate::{EmbeddingSimilarity, Evaluator, Fields, Informatio
 /// Retrieval and similarity.
 #[derive(Args)]
 pub(crate) struct EvaluationArguments {
-    /// Questions to measure retrieval with, one JSON object a line: {"text": …, "relevant": [ids]}
+    /// Questions to measure retrieval with, one JSON object a line: {"text": …, "relevant": its ids}
     #[arg(long, value_name = "FILE", requires = "eval_corpus", help_heading = "Evaluation")]
     eval_queries: Option<PathBuf>,
     /// What is searched, one JSON object a line: {"id": …, "text": …}

@@ -9,14 +9,16 @@ use std::fmt::Write as _;
 
 use serde_json::{Map, Value};
 
-use self::markdown::{block, code, escaped, table};
+use self::markdown::{block, centered, code, escaped, table};
 use self::parts::{
-    details, duration, escaped_value, logged, new_module, old_module, rounded, shown_metric, thousands,
+    details, duration, escaped_value, json_object, logged, new_module, old_module, rounded, shown_metric,
+    thousands,
 };
 use self::yaml::Yaml;
 use crate::arguments::table::{ARGUMENTS, OF_THE_CARD};
 use crate::record::{DataFacts, TrainingRecord};
 
+mod arguments_6;
 mod citations;
 mod markdown;
 mod parts;
@@ -71,8 +73,7 @@ pub fn render(record: &TrainingRecord, style: Style) -> String {
 #[must_use]
 pub fn facts(record: &TrainingRecord) -> Value {
     let mut facts = serde_json::to_value(record).unwrap_or_default();
-    let pairs = |pairs: &[(String, Value)]| Value::Object(pairs.iter().cloned().collect::<Map<_, _>>());
-    facts["arguments"] = pairs(&record.arguments);
+    facts["arguments"] = Value::Object(record.arguments.iter().cloned().collect::<Map<_, _>>());
     facts["title"] = Value::from(title(record));
     facts
 }
@@ -338,6 +339,11 @@ impl Card<'_> {
             let _ = writeln!(out, "- {}: {}", escaped(name), escaped(version));
         }
         out.push('\n');
+        if self.is_new() {
+            out.push_str(
+                "## Additional Resources\n\n- [How to train sentence-transformers models](https://sbert.net/docs/sentence_transformer/training_overview.html)\n\n",
+            );
+        }
     }
 
     /// What no list of arguments says.
@@ -351,6 +357,9 @@ impl Card<'_> {
         let machine = machine.collect::<Vec<_>>().join(", ");
         for (name, value) in &record.ran {
             let _ = writeln!(out, "- **{}:** {}", escaped(name), escaped(value));
+        }
+        if let Some(joules) = record.joules {
+            let _ = writeln!(out, "- **energy:** {:.4} kWh of the processor", joules / 3.6e6);
         }
         if !machine.is_empty() {
             let _ = writeln!(out, "- **machine:** {}", escaped(&machine));
@@ -420,12 +429,7 @@ impl Card<'_> {
         if dataset.loss_parameters.is_empty() {
             out.push('\n');
         } else {
-            let entries: Vec<String> = dataset
-                .loss_parameters
-                .iter()
-                .map(|(name, value)| format!("    {}: {value}", Value::from(name.as_str())))
-                .collect();
-            let parameters = block("json", &format!("{{\n{}\n}}", entries.join(",\n")), 2);
+            let parameters = block("json", &json_object(&dataset.loss_parameters), 2);
             let _ = write!(out, " with these parameters:\n{parameters}");
         }
         out.push('\n');
@@ -433,19 +437,26 @@ impl Card<'_> {
 
     fn hyperparameters(&self, out: &mut String) {
         let record = self.record;
-        let known = |name: &str| {
-            let of_the_card = &ARGUMENTS[..OF_THE_CARD];
-            self.is_new() || of_the_card.iter().any(|argument| argument.name == name)
+        let value = |name: &str| record.arguments.iter().find(|(own, _)| own == name).map(|(_, value)| value);
+        let changed = |name: &str| record.non_default.iter().any(|own| own == name);
+        // Release 6 has other arguments, and other defaults of some, than the table that a record follows.
+        let all: Vec<(&str, String)> = if self.is_new() {
+            let of = |&(name, usual): &(&'static str, &str)| {
+                let own = value(name).filter(|_| changed(name)).map(|value| escaped_value(name, value));
+                (name, own.unwrap_or_else(|| usual.to_owned()))
+            };
+            arguments_6::ARGUMENTS.iter().map(of).collect()
+        } else {
+            let of_the_card = ARGUMENTS[..OF_THE_CARD].iter().map(|argument| argument.name);
+            of_the_card.filter_map(|name| Some((name, escaped_value(name, value(name)?)))).collect()
         };
-        let line = |(name, value): &(String, Value)| format!("- `{name}`: {}\n", escaped_value(name, value));
-        let all: Vec<&(String, Value)> = record.arguments.iter().filter(|(name, _)| known(name)).collect();
+        let line = |(name, value): &(&str, String)| format!("- `{name}`: {value}\n");
         out.push_str("### Training Hyperparameters\n");
-        let changed = all.iter().filter(|(name, _)| record.non_default.contains(name));
-        let changed: String = changed.map(|argument| line(argument)).collect();
-        if !changed.is_empty() {
-            let _ = write!(out, "#### Non-Default Hyperparameters\n\n{changed}\n");
+        let non_default: String = all.iter().filter(|(name, _)| changed(name)).map(line).collect();
+        if !non_default.is_empty() {
+            let _ = write!(out, "#### Non-Default Hyperparameters\n\n{non_default}\n");
         }
-        let lines: String = all.into_iter().map(line).collect();
+        let lines: String = all.iter().map(line).collect();
         let _ = write!(
             out,
             "#### All Hyperparameters\n<details><summary>Click to expand</summary>\n\n{lines}\n</details>\n\n"
@@ -474,7 +485,7 @@ impl Card<'_> {
         if long {
             out.push_str("<details><summary>Click to expand</summary>\n\n");
         }
-        out.push_str(&table(&header, &rows, 0));
+        out.push_str(&centered(&header, &rows));
         if record.best_step.is_some() {
             out.push_str("\n* The bold row denotes the saved checkpoint.\n");
         }

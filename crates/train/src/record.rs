@@ -12,10 +12,12 @@ use crate::log::LogEntry;
 use crate::{Error, Result};
 
 mod collect;
+mod energy;
 mod hash;
 mod statistics;
 
 pub use collect::{Source, collect};
+pub use energy::Energy;
 pub use hash::sha256_of_weights;
 pub use statistics::{ColumnStatistics, Measure, Statistics, statistics};
 
@@ -61,6 +63,8 @@ pub struct TrainingRecord {
     pub machine: Vec<(String, String)>,
     /// Seconds in updates.
     pub seconds: Option<f64>,
+    /// Joules that the processor took meanwhile, where the system counts them.
+    pub joules: Option<f64>,
     /// SHA-256 of all weights files of the model ([`sha256_of_weights`]).
     pub weights_sha256: Option<String>,
 }

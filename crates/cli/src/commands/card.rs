@@ -150,7 +150,7 @@ fn verify(arguments: &Arguments, record: &TrainingRecord) -> Result<()> {
             (Some(_), _) => Verdict::Different,
             (None, _) => Verdict::NotCheckable,
         };
-        let note = found.as_ref().err().map(|error| terminal::explanation(error));
+        let note = found.as_ref().err().map(terminal::explanation);
         Check { fact: fact.to_owned(), verdict, recorded: recorded.cloned(), found: found.ok(), note }
     };
     let without = |fact: &str, note: &str| Check {

@@ -182,6 +182,7 @@ fn make(
         arguments: &arguments_used,
         trained: &trained,
         notes: &[("data".to_owned(), format!("{} copies of each pair, with typing errors", options.copies))],
+        joules: None,
         examination: Some(&examination),
         evaluator: None,
     })?;

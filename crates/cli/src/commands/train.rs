@@ -17,7 +17,7 @@ use sentir::train::doctor::{self, Examination, Severity};
 use sentir::train::evaluate::{EvalLoss, Evaluator, Several};
 use sentir::train::log::LogEntry;
 use sentir::train::losses::{self, Loss};
-use sentir::train::record::{self, Source};
+use sentir::train::record::{self, Energy, Source};
 use sentir::train::report::{self, Report};
 use sentir::train::trainer::{Event, Preset, Trained, Training};
 use sentir::train::update::Frozen;
@@ -248,7 +248,9 @@ pub(crate) fn run(arguments: &Arguments, global: &Global) -> Result<()> {
     }
     let mut view = View::new(global, &settings.out);
     let polling = interrupt::polling();
+    let energy = Energy::begin();
     let trained = training.run(&mut |event| view.show(&event));
+    let joules = energy.and_then(|energy| energy.joules());
     drop(polling);
     let (parameters, saved) = (view.parameters, view.saved);
     drop(view);
@@ -271,6 +273,7 @@ pub(crate) fn run(arguments: &Arguments, global: &Global) -> Result<()> {
         arguments: &settings.arguments,
         trained: &trained,
         notes: &notes(&settings),
+        joules,
         examination: Some(&examination),
         evaluator: primary.as_deref().map(|primary| (class, primary)),
     };

@@ -21,6 +21,16 @@ pub(super) fn table(header: &[String], rows: &[Vec<String>], indent: usize) -> S
     table
 }
 
+/// A table whose columns are centered, as that of the log is.
+pub(super) fn centered(header: &[String], rows: &[Vec<String>]) -> String {
+    let left = table(header, rows, 0);
+    let mut lines: Vec<String> = left.lines().map(str::to_owned).collect();
+    if let Some(rule) = lines.get_mut(1) {
+        *rule = rule.replace("-|", ":|");
+    }
+    lines.join("\n") + "\n"
+}
+
 /// A text that means itself in a line of Markdown, and in a cell of a table: what could mean more is an entity of HTML.
 pub(super) fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());

@@ -1,5 +1,6 @@
 //! What sections of a card are made of: statistics, rows of logs, modules, numbers.
 
+use serde::Serialize as _;
 use serde_json::Value;
 
 use super::markdown::escaped;
@@ -94,17 +95,15 @@ pub(super) fn logged(
         if !due && entry.metrics.is_empty() {
             continue;
         }
-        let mut row = vec![python::float(rounded(entry.epoch, 4)), entry.step.to_string()];
+        let mut row = vec![cell(rounded(entry.epoch, 4)), entry.step.to_string()];
         row.push(if due {
             let mean = losses.iter().sum::<f64>() / losses.len() as f64;
             losses.clear();
-            python::float(rounded(mean, 4))
+            cell(mean)
         } else {
             "-".to_owned()
         });
-        let shown = |name: &String| {
-            entry.metrics.get(name).map_or("-".to_owned(), |value| python::float(rounded(*value, 4)))
-        };
+        let shown = |name: &String| entry.metrics.get(name).map_or("-".to_owned(), |value| cell(*value));
         row.extend(names.iter().map(shown));
         // A measurement belongs to the row of its update.
         match rows.last_mut() {
@@ -121,6 +120,27 @@ pub(super) fn logged(
         row.into_iter().map(|cell| if cell == "-" { cell } else { format!("**{cell}**") }).collect()
     };
     (names, rows.into_iter().map(bold).collect())
+}
+
+/// As Python writes it with an indent of four.
+pub(super) fn json_object(entries: &[(String, Value)]) -> String {
+    let pretty = |value: &Value| {
+        let mut bytes = Vec::new();
+        let format = serde_json::ser::PrettyFormatter::with_indent(b"    ");
+        let mut serializer = serde_json::Serializer::with_formatter(&mut bytes, format);
+        let _ = value.serialize(&mut serializer);
+        String::from_utf8_lossy(&bytes).replace('\n', "\n    ")
+    };
+    let entry =
+        |(name, value): &(String, Value)| format!("    {}: {}", Value::from(name.as_str()), pretty(value));
+    format!("{{\n{}\n}}", entries.iter().map(entry).collect::<Vec<_>>().join(",\n"))
+}
+
+/// A number in a table of transformers: four decimals, but fewer where it has fewer.
+fn cell(x: f64) -> String {
+    let shown = python::float(x);
+    let decimals = shown.split_once('.').map_or(0, |(_, decimals)| decimals.len());
+    if decimals > 4 { format!("{x:.4}") } else { shown }
 }
 
 pub(super) fn old_module(module: &Module) -> String {
@@ -145,6 +165,9 @@ pub(super) fn new_module(module: &Module) -> String {
              'method_output_name': 'last_hidden_state'}}}}, 'module_output_name': 'token_embeddings', 'architecture': '{network}'}})"
         ),
         ("StaticEmbedding", _) => "StaticEmbedding({})".to_owned(),
+        ("Normalize", _) => {
+            "Normalize({'module_input_name': 'sentence_embedding', 'module_output_name': 'sentence_embedding'})".to_owned()
+        }
         ("Pooling", _) => {
             const MODES: [(&str, &str); 6] = [
                 ("pooling_mode_cls_token", "cls"),

@@ -2,12 +2,21 @@
 
 use std::fmt::Write as _;
 use std::path::Path;
+use std::sync::atomic::AtomicBool;
 
 use sentir_model::tokens::Tokenizer;
+use sentir_model::{LoadOptions, SentenceTransformer, Trainable};
 use serde_json::{Value, json};
 
 use super::*;
-use crate::record::{ColumnStatistics, Evaluation, Measure, Model, Module, Statistics, Widget};
+use crate::arguments::TrainingArguments;
+use crate::data::Dataset;
+use crate::evaluate::{EvalLoss, InformationRetrieval, Query, Several};
+use crate::losses::MultipleNegativesRanking;
+use crate::record::{
+    ColumnStatistics, Evaluation, Measure, Model, Module, Source, Statistics, Widget, collect,
+};
+use crate::trainer::Training;
 
 /// A card in parts.
 #[derive(Debug, PartialEq)]
@@ -360,5 +369,99 @@ fn statistics_are_those_of_sentence_transformers() {
             max: own["max"].as_u64().unwrap(),
         };
         assert_eq!(Measure::tokens(lengths), expected, "{column}");
+    }
+}
+
+/// `golden/make_card6.py`: the same training there and here. What depends on dropout is not compared.
+#[test]
+fn a_card_of_release_6_has_the_parts_of_theirs() {
+    let golden = crate::golden::read("card6.json");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../golden");
+    let pairs = Dataset::read("pairs", &[root.join("training/pairs.jsonl")], None).unwrap();
+    let arguments = json!({
+        "per_device_train_batch_size": 6, "num_train_epochs": 2, "learning_rate": 1e-4, "logging_steps": 2,
+        "eval_strategy": "epoch", "save_strategy": "no",
+    });
+    let arguments = TrainingArguments::from_map(arguments.as_object().unwrap()).unwrap().0;
+    let options = LoadOptions { trainable: Trainable::Everything, ..LoadOptions::default() };
+    let model = SentenceTransformer::load_with(root.join("models/bert").to_str().unwrap(), &options).unwrap();
+    let loss = MultipleNegativesRanking::default();
+    let query = |(i, text): (usize, &String)| Query {
+        id: i.to_string(),
+        text: text.clone(),
+        relevant: vec![i.to_string()],
+    };
+    let queries = pairs.columns[0].texts.iter().enumerate().map(query).collect();
+    let corpus =
+        pairs.columns[1].texts.iter().enumerate().map(|(i, text)| (i.to_string(), text.clone())).collect();
+    let retrieval = InformationRetrieval::new("", queries, corpus).unwrap();
+    let own = EvalLoss::new(vec![pairs.clone()], &loss, None, &arguments).unwrap();
+    let evaluator = Several::new(vec![Box::new(retrieval), Box::new(own)]).unwrap();
+    let interrupt = AtomicBool::new(false);
+    let folder = tempfile::tempdir().unwrap();
+    let training = Training {
+        evaluator: Some(&evaluator),
+        output_dir: Some(folder.path()),
+        ..Training::new(model, vec![pairs.clone()], &loss, &arguments, &interrupt)
+    };
+    let trained = training.run(&mut |_| ()).unwrap();
+    let data = [pairs];
+    let source = Source {
+        directory: folder.path(),
+        base_model: None,
+        base_revision: None,
+        datasets: &data,
+        eval_datasets: &data,
+        loss: &loss,
+        arguments: &arguments,
+        trained: &trained,
+        notes: &[],
+        joules: None,
+        examination: None,
+        evaluator: Some(("InformationRetrievalEvaluator", "cosine_ndcg@10")),
+    };
+    let parsed = parse(&render(&collect(source).unwrap(), Style::V6));
+    let texts = |value: &Value| -> Vec<String> {
+        value.as_array().unwrap().iter().map(|text| text.as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(parsed.headings, texts(&golden["headings"]));
+    let mut keys: Vec<String> = parsed.yaml.as_object().unwrap().keys().cloned().collect();
+    let mut expected = texts(&golden["yaml_keys"]);
+    keys.sort();
+    expected.sort();
+    assert_eq!(keys, expected);
+    let block = |kind: &str| parsed.blocks.iter().find(|(own, _)| own == kind).unwrap().1.clone();
+    assert_eq!(block(""), golden["architecture"].as_str().unwrap());
+    let parameters: Value = serde_json::from_str(&block("json")).unwrap();
+    assert_eq!(parameters, golden["loss_parameters"]);
+    let citations = parsed.blocks.iter().filter(|(own, _)| own == "bibtex");
+    let keys: Vec<String> = citations.map(|(_, text)| between(text, "{", ",").to_owned()).collect();
+    assert_eq!(keys, texts(&golden["citations"]));
+    let list = parsed.lists.iter().find(|(heading, _)| heading.ends_with("All Hyperparameters")).unwrap();
+    let theirs: Vec<(String, String)> = serde_json::from_value(golden["hyperparameters"].clone()).unwrap();
+    assert_eq!(list.1.len(), theirs.len());
+    for ((name, value), (their_name, their_value)) in list.1.iter().zip(&theirs) {
+        assert_eq!(name, their_name);
+        // The device is no argument here, and 2 epochs are the number 2.0.
+        let apart = ["use_cpu", "dataloader_pin_memory"].contains(&name.as_str());
+        let number = value.strip_suffix(".0").filter(|_| name == "num_train_epochs").unwrap_or(value);
+        assert!(apart || number == their_value, "{name}: {value} and {their_value}");
+    }
+    let tables: Vec<Vec<Vec<String>>> = serde_json::from_value(golden["tables"].clone()).unwrap();
+    assert_eq!(parsed.tables.len(), tables.len());
+    // Statistics and samples are the same; of measurements and the log, names and places.
+    assert_eq!(parsed.tables[1..5], tables[1..5]);
+    let first = |table: &[Vec<String>], cells: usize| -> Vec<Vec<String>> {
+        table.iter().map(|row| row[..cells].iter().map(|cell| cell.replace('*', "")).collect()).collect()
+    };
+    assert_eq!(first(&parsed.tables[0], 1), first(&tables[0], 1));
+    assert_eq!(parsed.tables[5][0], tables[5][0]);
+    // The model is measured before training, too.
+    let rows: Vec<Vec<String>> = parsed.tables[5].iter().filter(|row| row[1] != "0").cloned().collect();
+    assert_eq!(first(&rows, 2), first(&tables[5], 2));
+    for (row, theirs) in rows.iter().zip(&tables[5]) {
+        for (cell, their_cell) in row.iter().zip(theirs) {
+            assert_eq!(cell == "-", their_cell == "-", "{row:?} {theirs:?}");
+        }
     }
 }

@@ -43,6 +43,8 @@ pub struct Source<'a> {
     pub trained: &'a Trained,
     /// What is to be said of how it ran beside the arguments: frozen layers, LoRA, a preset.
     pub notes: &'a [(String, String)],
+    /// Joules of the processor meanwhile, if they were counted.
+    pub joules: Option<f64>,
     /// What the training doctor found.
     pub examination: Option<&'a Examination>,
     /// The class of the evaluator whose metrics the log has, and its primary metric.
@@ -83,6 +85,7 @@ pub fn collect(source: Source<'_>) -> Result<TrainingRecord> {
         ran: ran(source),
         evaluations: evaluation(source, best).into_iter().collect(),
         best_step: best,
+        joules: source.joules,
         seconds: Some(log.iter().filter_map(|entry| entry.seconds).sum()),
         log,
         widget,
@@ -208,8 +211,9 @@ fn evaluation(source: Source<'_>, best: Option<u64>) -> Option<Evaluation> {
     let (class, primary) = source.evaluator?;
     let mut measured = source.trained.state.log.iter().rev().filter(|entry| !entry.metrics.is_empty());
     let entry = measured.find(|entry| best.is_none_or(|best| entry.step == best))?;
-    let mut metrics: Vec<(String, f64)> =
-        entry.metrics.iter().map(|(name, value)| (name.clone(), *value)).collect();
+    // The loss is in the log; it is no metric of the evaluator.
+    let own = entry.metrics.iter().filter(|(name, _)| !name.ends_with("loss"));
+    let mut metrics: Vec<(String, f64)> = own.map(|(name, value)| (name.clone(), *value)).collect();
     // In the order of sentence-transformers: by kind, then by rank.
     metrics.sort_by_key(|(name, _)| {
         let (name, rank) = name.split_once('@').unwrap_or((name, ""));

@@ -134,10 +134,9 @@ impl Settings {
                 file.insert(name.to_owned(), value);
             }
         }
-        if let Some(kind) = arguments.scratch.from_scratch {
-            if let Some(scale) = scratch::scale(kind).filter(|_| settings.loss == "mnrl") {
-                settings.loss_parameters.entry("scale").or_insert(json!(scale));
-            }
+        let scale = arguments.scratch.from_scratch.and_then(scratch::scale);
+        if let Some(scale) = scale.filter(|_| settings.loss == "mnrl") {
+            settings.loss_parameters.entry("scale").or_insert(json!(scale));
         }
         for pair in &arguments.set {
             let (name, value) = split(pair, "--set")?;
