@@ -59,9 +59,11 @@ impl<'a> Tape<'a> {
     }
 
     /// Keeps a tensor that a step needs, or gives it back.
-    pub(crate) fn freed(&mut self, tensor: Tensor) -> Option<Tensor> {
+    pub(crate) fn freed(&mut self, mut tensor: Tensor) -> Option<Tensor> {
         match tensor.node.and_then(|node| self.kept.get_mut(&node.id)) {
             Some(place) => {
+                // It stays for long, and may lie in the buffer of something wider.
+                tensor.shrink();
                 *place = Some(tensor);
                 None
             }

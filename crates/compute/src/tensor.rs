@@ -91,6 +91,17 @@ impl Tensor {
         }
     }
 
+    /// Gives back the room beyond its numbers, if that is a fifth of the buffer or more.
+    pub(crate) fn shrink(&mut self) {
+        let needed = self.rows * self.width;
+        if needed * 5 <= self.capacity() * 4 {
+            match &mut self.storage {
+                Storage::F32(values) => values.shrink_to(needed),
+                Storage::F64(values) => values.shrink_to(needed),
+            }
+        }
+    }
+
     pub(crate) fn f32(&self) -> &[f32] {
         match &self.storage {
             Storage::F32(values) => values,
