@@ -18,8 +18,7 @@
 //!
 //! - `T (L (8 d + 2 f) + d)`;
 //! - with checkpointing `T (L d + d) + T (8 d + 2 f)`: the input of each layer, and one layer whole;
-//! - in a cached loss the same with T the tokens of the largest mini-batch, and with checkpointing `T (3 d + f)` more: some inputs
-//!   lie in the wider buffers of the pass that computed vectors only;
+//! - in a cached loss the same with T the tokens of the largest mini-batch;
 //! - and `T (3 d + max(f, 3 d))` for derivatives on their way and the last states, and twice the vectors of all texts.
 //!
 //! With LoRA, of the operands of products only those are kept whose matrix gets one, the gradient by such a matrix is made on the
@@ -67,8 +66,6 @@ pub struct MemoryEstimate {
 pub(super) struct Load {
     /// Tokens that go through the network together.
     pub tokens: u64,
-    /// Whether they are a mini-batch.
-    pub cut: bool,
     /// Texts of the whole batch, whose vectors the loss needs.
     pub texts: u64,
 }
@@ -118,24 +115,19 @@ pub(super) fn activations(sizes: &Sizes, layers: Layers, load: Load, checkpointi
     let inside = 5 * d + f + layers.operands;
     let layers = layers.count;
     let kept = d + if checkpointing { sizes.layers as u64 * d } else { layers as u64 * inside };
-    let wider = if load.cut { 3 * d + f } else { 0 };
-    let once = if checkpointing && layers > 0 { inside + wider } else { 0 } + 3 * d + f.max(3 * d);
+    let once = if checkpointing && layers > 0 { inside } else { 0 } + 3 * d + f.max(3 * d);
     NUMBER * (load.tokens * (kept + once) + 2 * load.texts * vector)
 }
 
 /// What is in memory at once of a batch, given the tokens of each text of each column.
-pub(super) fn load(columns: &[Vec<u64>], cut: MiniBatch) -> Load {
-    let sums = |part: &[u64]| part.iter().sum::<u64>();
-    let texts = columns.iter().map(|column| column.len() as u64).sum();
-    if cut == MiniBatch::Whole {
-        return Load { tokens: columns.iter().map(|column| sums(column)).sum(), cut: false, texts };
+pub(super) fn load(columns: &[Vec<u64>], texts };
     }
     let parts = |column: &Vec<u64>| {
         let lengths: Vec<usize> = column.iter().map(|&length| length as usize).collect();
         let parts = parts(&lengths, cut);
         parts.into_iter().map(|part: Range<usize>| sums(&column[part])).max().unwrap_or(0)
     };
-    Load { tokens: columns.iter().map(parts).max().unwrap_or(0), cut: true, texts }
+    Load { tokens: columns.iter().map(parts).max().unwrap_or(0), texts }
 }
 
 impl MemoryEstimate {
@@ -213,9 +205,9 @@ pub(super) fn check(case: Case<'_>, estimate: &MemoryEstimate) -> Option<Finding
         return finding(advice.to_owned(), None);
     };
     let sizes = case.model.sizes();
-    let (cut, layers) = (MiniBatch::of(case.loss), Layers::of(case, &sizes));
+    let layers = Layers::of(case, &sizes);
     let on = case.arguments.gradient_checkpointing;
-    let load = Load { tokens: estimate.tokens, cut: cut != MiniBatch::Whole, texts: 0 };
+    let load = Load { tokens: estimate.tokens, texts: 0 };
     // The vectors of a batch stay however it is cut.
     let vectors = estimate.activations - activations(&sizes, layers, load, on);
     let with = activations(&sizes, layers, load, true) + vectors;
@@ -234,7 +226,7 @@ pub(super) fn check(case: Case<'_>, estimate: &MemoryEstimate) -> Option<Finding
     }
     let size = case.arguments.per_device_train_batch_size as u64;
     if case.loss.in_batch_negatives() && layers.count > 0 {
-        let one = activations(&sizes, layers, Load { tokens: 1, cut: true, texts: 0 }, on);
+        let one = activations(&sizes, layers, Load { tokens: 1, texts: 0 }, on);
         let fitting = room.saturating_sub(vectors) / one / STEP * STEP;
         if fitting >= STEP {
             let form =
