@@ -120,7 +120,11 @@ pub(super) fn activations(sizes: &Sizes, layers: Layers, load: Load, checkpointi
 }
 
 /// What is in memory at once of a batch, given the tokens of each text of each column.
-pub(super) fn load(columns: &[Vec<u64>], texts };
+pub(super) fn load(columns: &[Vec<u64>], cut: MiniBatch) -> Load {
+    let sums = |part: &[u64]| part.iter().sum::<u64>();
+    let texts = columns.iter().map(|column| column.len() as u64).sum();
+    if cut == MiniBatch::Whole {
+        return Load { tokens: columns.iter().map(|column| sums(column)).sum(), texts };
     }
     let parts = |column: &Vec<u64>| {
         let lengths: Vec<usize> = column.iter().map(|&length| length as usize).collect();
