@@ -4,7 +4,9 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
 use sentir::{Precision, Similarity, Truncation, WeightType};
 
-use crate::commands::{card, demo, download, encode, inspect, prune, quantize, search, similarity, train};
+use crate::commands::{
+    card, demo, download, encode, evaluate, inspect, prune, quantize, search, similarity, train,
+};
 
 /// Sentence embeddings: encode texts, compare them, search in them, fine-tune models
 #[derive(Parser)]
@@ -38,6 +40,7 @@ pub(crate) enum Command {
     Prune(prune::Arguments),
     Train(Box<train::Arguments>),
     Card(card::Arguments),
+    Evaluate(evaluate::Arguments),
     Download(download::Arguments),
 }
 

@@ -4,6 +4,7 @@ pub(crate) mod card;
 pub(crate) mod demo;
 pub(crate) mod download;
 pub(crate) mod encode;
+pub(crate) mod evaluate;
 pub(crate) mod inspect;
 pub(crate) mod prune;
 pub(crate) mod quantize;

@@ -1,6 +1,6 @@
 //! The options that say what a model is measured with, and the evaluators that they mean.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 use clap::Args;
@@ -39,20 +39,7 @@ impl EvaluationArguments {
     pub(crate) fn evaluators(&self) -> Result<Vec<(&'static str, Box<dyn Evaluator>)>> {
         let mut all: Vec<(&'static str, Box<dyn Evaluator>)> = Vec::new();
         if let (Some(queries), Some(corpus)) = (&self.eval_queries, &self.eval_corpus) {
-            let mut fields = Fields::default();
-            for pair in &self.eval_field {
-                let Some((name, key)) = pair.split_once('=') else {
-                    bail!("--eval-field {pair}: NAME=KEY is expected");
-                };
-                match name {
-                    "query" => fields.query = key,
-                    "relevant" => fields.relevant = key,
-                    "document" => fields.document = key,
-                    "id" => fields.id = key,
-                    _ => bail!("--eval-field {pair}: there are query, relevant, document and id"),
-                }
-            }
-            let own = InformationRetrieval::from_jsonl("", queries, corpus, &fields)?;
+            let own = retrieval(queries, corpus, "--eval-field", &self.eval_field)?;
             all.push(("InformationRetrievalEvaluator", Box::new(own)));
         }
         if let Some(pairs) = &self.eval_pairs {
@@ -61,4 +48,27 @@ impl EvaluationArguments {
         }
         Ok(all)
     }
+}
+
+/// Retrieval from two files, whose keys may have other names: `pairs` are NAME=KEY of `option`.
+pub(crate) fn retrieval(
+    queries: &Path,
+    corpus: &Path,
+    option: &str,
+    pairs: &[String],
+) -> Result<InformationRetrieval> {
+    let mut fields = Fields::default();
+    for pair in pairs {
+        let Some((name, key)) = pair.split_once('=') else {
+            bail!("{option} {pair}: NAME=KEY is expected");
+        };
+        match name {
+            "query" => fields.query = key,
+            "relevant" => fields.relevant = key,
+            "document" => fields.document = key,
+            "id" => fields.id = key,
+            _ => bail!("{option} {pair}: there are query, relevant, document and id"),
+        }
+    }
+    Ok(InformationRetrieval::from_jsonl("", queries, corpus, &fields)?)
 }

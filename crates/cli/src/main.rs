@@ -53,6 +53,7 @@ fn run(cli: &Cli) -> Result<()> {
         Command::Quantize(arguments) => commands::quantize::run(arguments, &cli.global),
         Command::Prune(arguments) => commands::prune::run(arguments, &cli.global),
         Command::Train(arguments) => commands::train::run(arguments, &cli.global),
+        Command::Evaluate(arguments) => commands::evaluate::run(arguments, &cli.global),
         Command::Card(arguments) => commands::card::run(arguments, &cli.global),
         Command::Download(arguments) => commands::download::run(arguments, &cli.global),
     }

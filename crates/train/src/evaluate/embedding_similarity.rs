@@ -8,6 +8,7 @@ use sentir_model::{SentenceTransformer, Task};
 use sentir_vectors::metrics::correlation::{pearson, spearman};
 
 use super::{Evaluator, encode, jsonl, named};
+use crate::data::Dataset;
 use crate::{Error, Result};
 
 /// Two texts and how alike people find them.
@@ -57,6 +58,29 @@ impl EmbeddingSimilarity {
         Ok(Self { name: name.into(), sentences1, sentences2, scores })
     }
 
+    /// Reads pairs from a file of any format that training data may have, given the names of the columns: two of texts, one of the
+    /// score. A .csv or .tsv may have no header, as the STS benchmark has none: then these are its first three columns.
+    ///
+    /// # Errors
+    /// [`Error::Data`] with file and row, [`Error::Io`], and those of [`EmbeddingSimilarity::new`].
+    pub fn from_path(name: impl Into<String>, path: &Path, columns: &[String; 3]) -> Result<Self> {
+        if let Some(pairs) = without_header(path)? {
+            return Self::new(name, pairs);
+        }
+        let data = Dataset::read("pairs", &[path.to_owned()], Some(columns.as_slice()))?;
+        let (Some(labels), [first, second]) = (&data.labels, data.columns.as_slice()) else {
+            let message = format!("\"{}\" holds texts where scores must be", columns[2]);
+            return Err(Error::Data { path: path.to_owned(), row: None, message });
+        };
+        let texts = first.texts.iter().zip(&second.texts);
+        let pair = |((sentence1, sentence2), score): ((&String, &String), &f64)| ScoredPair {
+            sentence1: sentence1.clone(),
+            sentence2: sentence2.clone(),
+            score: *score,
+        };
+        Self::new(name, texts.zip(labels.values()).map(pair).collect())
+    }
+
     /// Reads pairs, a JSON object a line: `{"sentence1": "...", "sentence2": "...", "score": 0.8}`; other keys are ignored.
     ///
     /// # Errors
@@ -71,6 +95,46 @@ impl EmbeddingSimilarity {
         };
         Self::new(name, jsonl::read(path)?.into_iter().map(pair).collect::<Result<_>>()?)
     }
+}
+
+/// The rows of a .csv or .tsv whose first row is no header, which shows in a number as its third cell.
+fn without_header(path: &Path) -> Result<Option<Vec<ScoredPair>>> {
+    let delimiter = match path.extension().and_then(|extension| extension.to_str()) {
+        Some("csv") => b',',
+        Some("tsv") => b'\t',
+        _ => return Ok(None),
+    };
+    let file = std::fs::File::open(path).map_err(|source| Error::Io { path: path.to_owned(), source })?;
+    let reader = csv::ReaderBuilder::new()
+        .has_headers(false)
+        .flexible(true)
+        .delimiter(delimiter)
+        .quoting(delimiter == b',')
+        .from_reader(file);
+    let wrong = |row: usize, message: String| Error::Data { path: path.to_owned(), row: Some(row), message };
+    let mut pairs = Vec::new();
+    for (row, record) in (1..).zip(reader.into_records()) {
+        let record = record.map_err(|error| wrong(row, error.to_string()))?;
+        let score = record.get(2).map(|cell| cell.trim().parse::<f64>());
+        match (row, score) {
+            (1, None | Some(Err(_))) => return Ok(None),
+            (_, Some(Ok(score))) if score.is_finite() => pairs.push(ScoredPair {
+                sentence1: record[0].to_owned(),
+                sentence2: record[1].to_owned(),
+                score,
+            }),
+            (_, None) => {
+                let message = format!("{} cells; a pair has three: two texts and a score", record.len());
+                return Err(wrong(row, message));
+            }
+            (_, Some(_)) => {
+                let message =
+                    format!("the score \"{}\" is not a finite number; correct or remove the row", &record[2]);
+                return Err(wrong(row, message));
+            }
+        }
+    }
+    Ok((!pairs.is_empty()).then_some(pairs))
 }
 
 impl Evaluator for EmbeddingSimilarity {

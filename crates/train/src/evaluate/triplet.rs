@@ -7,6 +7,7 @@ use std::sync::atomic::AtomicBool;
 use sentir_model::{SentenceTransformer, Task};
 
 use super::{Evaluator, encode, jsonl, named};
+use crate::data::Dataset;
 use crate::{Error, Result};
 
 /// The share of triplets (anchor, positive, negative) in which the anchor is more similar to the positive than to the
@@ -49,6 +50,18 @@ impl Triplet {
             Ok([line.string("anchor")?, line.string("positive")?, line.string("negative")?])
         };
         Self::new(name, jsonl::read(path)?.into_iter().map(triplet).collect::<Result<_>>()?, margin)
+    }
+
+    /// Reads triplets from a file of any format that training data may have, with the columns `anchor`, `positive` and `negative`.
+    ///
+    /// # Errors
+    /// [`Error::Data`] with file and row, [`Error::Io`], and those of [`Triplet::new`].
+    pub fn from_path(name: impl Into<String>, path: &Path, margin: f32) -> Result<Self> {
+        let columns = ["anchor", "positive", "negative"].map(str::to_owned);
+        let data = Dataset::read("triplets", &[path.to_owned()], Some(columns.as_slice()))?;
+        let texts =
+            (0..data.len()).map(|row| [0, 1, 2].map(|column| data.columns[column].texts[row].clone()));
+        Self::new(name, texts.collect(), margin)
     }
 }
 
