@@ -5,7 +5,7 @@ use clap::{Args, Parser, Subcommand};
 use sentir::{Precision, Similarity, Truncation, WeightType};
 
 use crate::commands::{
-    card, demo, download, encode, evaluate, inspect, prune, quantize, search, similarity, train,
+    card, demo, download, encode, evaluate, inspect, mine, prune, quantize, search, similarity, train,
 };
 
 /// Sentence embeddings: encode texts, compare them, search in them, fine-tune models
@@ -35,6 +35,7 @@ pub(crate) enum Command {
     Encode(encode::Arguments),
     Similarity(similarity::Arguments),
     Search(search::Arguments),
+    Mine(mine::Arguments),
     Inspect(inspect::Arguments),
     Quantize(quantize::Arguments),
     Prune(prune::Arguments),

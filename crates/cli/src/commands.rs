@@ -6,6 +6,7 @@ pub(crate) mod download;
 pub(crate) mod encode;
 pub(crate) mod evaluate;
 pub(crate) mod inspect;
+pub(crate) mod mine;
 pub(crate) mod prune;
 pub(crate) mod quantize;
 pub(crate) mod search;

@@ -24,6 +24,7 @@ pub mod bm25;
 pub mod compress;
 pub mod error;
 pub mod metrics;
+pub mod mine;
 pub mod products;
 pub mod rows;
 pub mod similarity;
