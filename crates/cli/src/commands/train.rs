@@ -258,7 +258,8 @@ pub(crate) fn run(arguments: &Arguments, global: &Global) -> Result<()> {
         sentir::train::Error::Interrupted if saved => anyhow::Error::from(Interrupted(
             "interrupted; a checkpoint was written: the same command with --resume goes on from there",
         )),
-        other => stopped(other),
+        sentir::train::Error::Interrupted => Interrupted("interrupted before the first checkpoint").into(),
+        other => other.into(),
     })?;
     let outcome = outcome(&settings.out, &trained, parameters);
     write_report(&settings, &*loss, &trained, &outcome)?;
