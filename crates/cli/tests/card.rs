@@ -143,10 +143,26 @@ fn cards_are_written_again_in_other_styles_and_by_templates() {
     let folder = trained();
     let out = folder.path().join("out");
     let at = |name: &str| path(folder.path().join(name));
-    let old = sentir(["card", &path(&out), "--style", "3.1", "--language", "ru,en", "--license", "mit"]);
+    let old = sentir([
+        "card",
+        &path(&out),
+        "--style",
+        "3.1",
+        "--language",
+        "ru,en",
+        "--license",
+        "mit",
+        "--datasets",
+        "me/pairs",
+    ]);
     assert_eq!(old.code, Some(0), "{}", old.stderr);
     let card = std::fs::read_to_string(out.join("README.md")).unwrap();
-    assert!(card.contains("with Transformer model: BertModel") && card.contains("license: mit"), "{card}");
+    assert!(
+        card.contains("with Transformer model: BertModel")
+            && card.contains("license: mit")
+            && card.contains("datasets:\n- me/pairs"),
+        "{card}"
+    );
     let facts = sentir(["card", &path(&out), "--json"]);
     let facts: Value = serde_json::from_str(&facts.stdout).unwrap();
     assert_eq!(facts["model"]["language"], json!(["ru", "en"]));

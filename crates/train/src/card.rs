@@ -127,6 +127,9 @@ fn front_matter(record: &TrainingRecord, style: Style) -> String {
         }
     }
     entries.push(("tags", Yaml::texts(tags)));
+    if !model.datasets.is_empty() {
+        entries.push(("datasets", Yaml::texts(&model.datasets)));
+    }
     let widget = |widget: &crate::record::Widget| {
         Yaml::Map(vec![
             ("source_sentence", Yaml::text(&widget.source_sentence)),

@@ -87,6 +87,8 @@ pub struct Model {
     pub modules: Vec<Module>,
     /// Codes of languages, if somebody has said them.
     pub language: Vec<String>,
+    /// Ids of data sets on the hub, if somebody has said them.
+    pub datasets: Vec<String>,
     /// The license, if somebody has said it.
     pub license: Option<String>,
     /// Names of prompts and the prompts.

@@ -35,6 +35,9 @@ pub(crate) struct Arguments {
     /// Codes of the languages of the model, kept in the record
     #[arg(long, value_name = "CODES", value_delimiter = ',', conflicts_with = "verify")]
     language: Vec<String>,
+    /// Ids of the data sets on the hub that it was trained on, kept in the record
+    #[arg(long, value_name = "IDS", value_delimiter = ',', conflicts_with = "verify")]
+    datasets: Vec<String>,
     /// The license of the model, kept in the record
     #[arg(long, value_name = "NAME", conflicts_with = "verify")]
     license: Option<String>,
@@ -97,9 +100,13 @@ pub(crate) fn run(arguments: &Arguments, global: &Global) -> Result<()> {
     if arguments.evaluation.any() {
         bail!("--eval-queries and --eval-pairs are for --verify");
     }
-    if !arguments.language.is_empty() || arguments.license.is_some() {
-        if !arguments.language.is_empty() {
+    let own = (!arguments.language.is_empty(), !arguments.datasets.is_empty(), arguments.license.is_some());
+    if own != (false, false, false) {
+        if own.0 {
             record.model.language.clone_from(&arguments.language);
+        }
+        if own.1 {
+            record.model.datasets.clone_from(&arguments.datasets);
         }
         record.model.license = arguments.license.clone().or(record.model.license);
         record.write(directory)?;

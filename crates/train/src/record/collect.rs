@@ -91,7 +91,13 @@ pub fn collect(source: Source<'_>) -> Result<TrainingRecord> {
         widget,
         example,
         findings: findings.map(|finding| finding.message.clone()).collect(),
-        versions: vec![("sentir".to_owned(), env!("CARGO_PKG_VERSION").to_owned())],
+        versions: vec![
+            ("sentir".to_owned(), env!("CARGO_PKG_VERSION").to_owned()),
+            (
+                "Stands for".to_owned(),
+                "the semantics of Sentence Transformers 6.2; no Python took part".to_owned(),
+            ),
+        ],
         machine: machine(),
         weights_sha256: Some(sha256_of_weights(directory)?),
         ..TrainingRecord::default()
@@ -203,6 +209,9 @@ fn ran(source: Source<'_>) -> Vec<(String, String)> {
         if arguments.bf16 { "products in bf16, weights and sums in f32" } else { "f32" }.to_owned(),
     );
     ran.extend(source.notes.iter().cloned());
+    let differs = "the optimizer is sentir's own AdamW whatever optim says, the device is the processor, and what is said of \
+                   loading, logging, uploading, compiling and several processes has no effect";
+    ran.push(("where the arguments below say otherwise".to_owned(), differs.to_owned()));
     ran
 }
 
