@@ -2,7 +2,7 @@
 //!
 //! An algorithm is a [`Kernel`]: a value that holds the operands, with one generic body. [`Isa::run`] compiles this body
 //! once per instruction set. The bodies contain no intrinsics; those stand in the instances of [`Simd`], one file each:
-//! `avx512.rs`, `avx2.rs` and `portable.rs`. Another one (NEON, say) is another file here and another variant of [`Isa`].
+//! `avx512.rs`, `avx2.rs`, `neon.rs` and `portable.rs`. Another one is another file here and another variant of [`Isa`].
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
@@ -10,6 +10,8 @@ mod avx2;
 mod avx512;
 pub(crate) mod derivatives;
 pub(crate) mod math;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 mod portable;
 
 use std::sync::OnceLock;
@@ -160,14 +162,29 @@ pub enum Isa {
     Avx2Vnni,
     /// x86-64 with AVX2 and FMA: `avx2`.
     Avx2,
+    /// AArch64 with NEON and I8MM (Neoverse V1, Apple M2): `neon-i8mm`.
+    NeonI8mm,
+    /// AArch64 with NEON and DotProd (Neoverse N1, Cortex-A76, Apple M1): `neon-dotprod`.
+    NeonDotprod,
+    /// AArch64 with NEON, which all of them have: `neon`.
+    Neon,
     /// Plain arrays, whatever the compiler makes of them: `portable`.
     Portable,
 }
 
 impl Isa {
     /// All, the best first.
-    const ALL: [Self; 6] =
-        [Self::Avx512Bf16, Self::Avx512Vnni, Self::Avx512, Self::Avx2Vnni, Self::Avx2, Self::Portable];
+    const ALL: [Self; 9] = [
+        Self::Avx512Bf16,
+        Self::Avx512Vnni,
+        Self::Avx512,
+        Self::Avx2Vnni,
+        Self::Avx2,
+        Self::NeonI8mm,
+        Self::NeonDotprod,
+        Self::Neon,
+        Self::Portable,
+    ];
 
     /// Those of this machine, the best first.
     pub fn available() -> &'static [Self] {
@@ -183,44 +200,59 @@ impl Isa {
             Self::Avx512 => "avx512",
             Self::Avx2Vnni => "avx2-vnni",
             Self::Avx2 => "avx2",
+            Self::NeonI8mm => "neon-i8mm",
+            Self::NeonDotprod => "neon-dotprod",
+            Self::Neon => "neon",
             Self::Portable => "portable",
         }
     }
 
-    #[cfg(target_arch = "x86_64")]
     fn is_here(self) -> bool {
         match self {
+            #[cfg(target_arch = "x86_64")]
             Self::Avx512Bf16 => avx512::Avx512::<{ avx512::BF16 }>::new().is_some(),
+            #[cfg(target_arch = "x86_64")]
             Self::Avx512Vnni => avx512::Avx512::<{ avx512::VNNI }>::new().is_some(),
+            #[cfg(target_arch = "x86_64")]
             Self::Avx512 => avx512::Avx512::<{ avx512::PLAIN }>::new().is_some(),
+            #[cfg(target_arch = "x86_64")]
             Self::Avx2Vnni => avx2::Avx2::<true>::new().is_some(),
+            #[cfg(target_arch = "x86_64")]
             Self::Avx2 => avx2::Avx2::<false>::new().is_some(),
+            #[cfg(target_arch = "aarch64")]
+            Self::NeonI8mm => neon::Neon::<{ neon::I8MM }>::new().is_some(),
+            #[cfg(target_arch = "aarch64")]
+            Self::NeonDotprod => neon::Neon::<{ neon::DOTPROD }>::new().is_some(),
+            #[cfg(target_arch = "aarch64")]
+            Self::Neon => neon::Neon::<{ neon::PLAIN }>::new().is_some(),
             Self::Portable => true,
+            _ => false,
         }
-    }
-
-    #[cfg(not(target_arch = "x86_64"))]
-    fn is_here(self) -> bool {
-        self == Self::Portable
     }
 
     /// Runs a kernel compiled for this instruction set. Panics if this machine lacks it.
     #[inline]
     pub fn run<K: Kernel>(self, kernel: K) -> K::Output {
         const LACKING: &str = "an instruction set of this machine";
-        #[cfg(target_arch = "x86_64")]
         match self {
+            #[cfg(target_arch = "x86_64")]
             Self::Avx512Bf16 => avx512::Avx512::<{ avx512::BF16 }>::new().expect(LACKING).run(kernel),
+            #[cfg(target_arch = "x86_64")]
             Self::Avx512Vnni => avx512::Avx512::<{ avx512::VNNI }>::new().expect(LACKING).run(kernel),
+            #[cfg(target_arch = "x86_64")]
             Self::Avx512 => avx512::Avx512::<{ avx512::PLAIN }>::new().expect(LACKING).run(kernel),
+            #[cfg(target_arch = "x86_64")]
             Self::Avx2Vnni => avx2::Avx2::<true>::new().expect(LACKING).run(kernel),
+            #[cfg(target_arch = "x86_64")]
             Self::Avx2 => avx2::Avx2::<false>::new().expect(LACKING).run(kernel),
+            #[cfg(target_arch = "aarch64")]
+            Self::NeonI8mm => neon::Neon::<{ neon::I8MM }>::new().expect(LACKING).run(kernel),
+            #[cfg(target_arch = "aarch64")]
+            Self::NeonDotprod => neon::Neon::<{ neon::DOTPROD }>::new().expect(LACKING).run(kernel),
+            #[cfg(target_arch = "aarch64")]
+            Self::Neon => neon::Neon::<{ neon::PLAIN }>::new().expect(LACKING).run(kernel),
             Self::Portable => kernel.run(portable::Portable),
-        }
-        #[cfg(not(target_arch = "x86_64"))]
-        {
-            assert_eq!(self, Self::Portable, "{LACKING}");
-            kernel.run(portable::Portable)
+            _ => panic!("{LACKING}"),
         }
     }
 }
