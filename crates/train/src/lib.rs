@@ -21,6 +21,7 @@ pub mod lora;
 pub mod losses;
 pub mod optimizer;
 pub mod order;
+pub mod page;
 mod prepared;
 pub mod record;
 pub mod report;

@@ -7,6 +7,7 @@ use std::fmt::Write as _;
 
 use self::chart::{Chart, Line, Point, number};
 use crate::log::LogEntry;
+use crate::page::{escape, frame};
 
 mod chart;
 
@@ -22,18 +23,6 @@ pub struct Report<'a> {
 }
 
 const STYLE: &str = "
-:root { color-scheme: light dark; --paper: #fff; --ink: #1c1e21; --faint: #5f6670; --grid: #e3e5e8;
-  --c0: #0067a8; --c1: #c14d00; --c2: #00805c; --c3: #a8477f; --c4: #7a6400; --c5: #4b4fc4; }
-@media (prefers-color-scheme: dark) { :root { --paper: #15171a; --ink: #e6e7e9; --faint: #9aa1ab; --grid: #2c3036;
-  --c0: #58b4f0; --c1: #ff9a57; --c2: #3fcb9d; --c3: #e88fc2; --c4: #d9bf4a; --c5: #9da1ff; } }
-body { margin: 2rem auto; max-width: 76rem; padding: 0 1rem; background: var(--paper); color: var(--ink);
-  font: 16px/1.5 system-ui, sans-serif; }
-h1, td, th { overflow-wrap: anywhere; }
-h2 { margin-top: 2.5rem; font-size: 1.2rem; }
-table { border-collapse: collapse; }
-th, td { padding: .25rem 1.5rem .25rem 0; border-bottom: 1px solid var(--grid); text-align: left; vertical-align: top; }
-th { color: var(--faint); font-weight: normal; }
-td.n, th.n { text-align: right; font-variant-numeric: tabular-nums; }
 .charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 28rem), 1fr)); gap: 1.5rem; }
 figure { margin: 0; min-width: 0; }
 figcaption { color: var(--faint); font-size: .85rem; }
@@ -44,20 +33,12 @@ svg .grid { stroke: var(--grid); }
 svg .line { fill: none; stroke-width: 1.75; stroke-linejoin: round; }
 svg .touch { fill: transparent; }
 svg g:hover > .dot { r: 5px; }
-.s0 { --c: var(--c0); } .s1 { --c: var(--c1); } .s2 { --c: var(--c2); } .s3 { --c: var(--c3); } .s4 { --c: var(--c4); }
-.s5 { --c: var(--c5); }
 .line { stroke: var(--c); } .dot { fill: var(--c); }
 ";
 
 /// The page.
 pub fn html(report: &Report<'_>) -> String {
-    let title = escape(report.title);
-    let mut page = format!(
-        "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
-         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-         <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\n\
-         <title>{title}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<h1>{title}</h1>\n"
-    );
+    let mut page = String::new();
     table(&mut page, &summary(report));
     let entries = report.entries;
     let metrics = metric_table(entries);
@@ -78,26 +59,7 @@ pub fn html(report: &Report<'_>) -> String {
         }
         page.push_str("</div>\n");
     }
-    page.push_str("</body>\n</html>\n");
-    page
-}
-
-/// A text as it may stand between tags and in quoted attributes. Characters that HTML does not allow are replaced.
-fn escape(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => escaped.push_str("&amp;"),
-            '<' => escaped.push_str("&lt;"),
-            '>' => escaped.push_str("&gt;"),
-            '"' => escaped.push_str("&quot;"),
-            '\'' => escaped.push_str("&#39;"),
-            '\t' | '\n' => escaped.push(c),
-            c if c.is_control() => escaped.push('\u{fffd}'),
-            c => escaped.push(c),
-        }
-    }
-    escaped
+    frame(report.title, STYLE, &page, None)
 }
 
 fn table(page: &mut String, rows: &[(String, String)]) {

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::escape;
+use crate::page::escape;
 
 /// A measured number.
 #[derive(Debug, Clone, Copy, PartialEq)]
