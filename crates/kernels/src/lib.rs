@@ -23,6 +23,7 @@ pub mod mapped;
 pub mod naive;
 pub mod norm;
 pub mod pool;
+pub mod select;
 pub mod simd;
 pub mod threads;
 mod transpose;

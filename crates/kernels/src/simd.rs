@@ -207,6 +207,11 @@ impl Isa {
         }
     }
 
+    /// Whether products of int8 are several times as fast as those of f32.
+    pub fn has_fast_int8(self) -> bool {
+        !matches!(self, Self::Avx512 | Self::Avx2 | Self::Neon | Self::Portable)
+    }
+
     fn is_here(self) -> bool {
         match self {
             #[cfg(target_arch = "x86_64")]

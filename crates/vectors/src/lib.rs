@@ -27,6 +27,7 @@ pub mod metrics;
 pub mod mine;
 pub mod products;
 pub mod rows;
+mod scan;
 pub mod similarity;
 pub mod top_k;
 

@@ -109,6 +109,17 @@ pub fn pairwise(a: &Rows, b: &Rows, similarity: Similarity) -> Result<Vec<f32>> 
     }
     let (a, b) = (prepared(a, similarity), prepared(b, similarity));
     let width = a.width();
+    if matches!(similarity, Similarity::Cosine | Similarity::Dot) {
+        let mut scores = vec![0.0; a.rows()];
+        // Rows are counted in 32 bits there.
+        const AT_ONCE: usize = 1 << 30;
+        for (at, scores) in scores.chunks_mut(AT_ONCE).enumerate() {
+            let pairs: Vec<(u32, u32)> = (0..scores.len() as u32).map(|i| (i, i)).collect();
+            let [a, b] = [&a, &b].map(|rows| &rows.as_slice()[(at * AT_ONCE).saturating_mul(width)..]);
+            gemm::dots(a, b, width, &pairs, scores);
+        }
+        return Ok(scores);
+    }
     let pairs = a.as_slice().par_chunks_exact(width).zip(b.as_slice().par_chunks_exact(width));
     Ok(pairs
         .map(|(a, b)| {

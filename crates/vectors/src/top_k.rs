@@ -2,12 +2,14 @@
 
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-use rayon::prelude::*;
-use sentir_kernels::distance;
+use sentir_kernels::{distance, threads};
 
 use crate::error::Result;
 use crate::rows::Rows;
+use crate::scan::{Memory, QUERIES, Scan};
 use crate::similarity::{self, Similarity};
 
 /// What to search for; the defaults are those of `semantic_search` of sentence-transformers (`util/retrieval.py`).
@@ -36,8 +38,8 @@ pub struct Hit {
 
 /// A hit in a heap whose top is the one to drop first. `Less` is better, so that sorted hits begin with the best: the
 /// higher score, then the lower index; NaN is below every number.
-#[derive(Clone, Copy)]
-struct Ranked(Hit);
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Ranked(pub(crate) Hit);
 
 impl Ord for Ranked {
     fn cmp(&self, other: &Self) -> Ordering {
@@ -62,9 +64,10 @@ impl PartialEq for Ranked {
 impl Eq for Ranked {}
 
 /// The best hits so far of one query.
-type Best = BinaryHeap<Ranked>;
+pub(crate) type Best = BinaryHeap<Ranked>;
 
-fn offer(best: &mut Best, top_k: usize, hit: Ranked) {
+pub(crate) fn offer(best: &mut Best, top_k: usize, hit: Hit) {
+    let hit = Ranked(hit);
     if best.len() < top_k {
         best.push(hit);
     } else if let Some(mut worst) = best.peek_mut()
@@ -74,17 +77,11 @@ fn offer(best: &mut Best, top_k: usize, hit: Ranked) {
     }
 }
 
-/// Lower scores are not among the best; NaN while that cannot be said.
-fn score_to_beat(best: &Best, top_k: usize) -> f32 {
-    if best.len() < top_k { f32::NAN } else { best.peek().map_or(f32::NAN, |worst| worst.0.score) }
+/// Lower scores are not among the best; −∞ while that cannot be said.
+pub(crate) fn score_to_beat(best: &Best, top_k: usize) -> f32 {
+    let worst = best.peek().map_or(f32::NAN, |worst| worst.0.score);
+    if best.len() < top_k || worst.is_nan() { f32::NEG_INFINITY } else { worst }
 }
-
-/// Queries whose hits are collected at once; bounds the memory of a thread, with the next two.
-const QUERIES: usize = 1024;
-/// Queries of one matrix product.
-const QUERY_BLOCK: usize = 128;
-/// Vectors of the corpus of one matrix product.
-const CORPUS_BLOCK: usize = 512;
 
 /// The `top_k` vectors of `corpus` `[rows, width]` most similar to each of `queries` `[queries, width]`, best first; one
 /// list per query, in order. Fewer where the corpus has fewer: an empty corpus gives empty lists, no queries give no lists.
@@ -99,60 +96,70 @@ const CORPUS_BLOCK: usize = 512;
 /// If the widths differ.
 pub fn search(queries: &Rows, corpus: &Rows, options: &SearchOptions) -> Result<Vec<Vec<Hit>>> {
     similarity::check_widths(queries, corpus)?;
+    Ok(search_slice(queries, corpus.as_slice(), options))
+}
+
+/// [`search`] in `corpus` `[rows, width]`, rows as they lie in a file.
+///
+/// # Panics
+/// If the corpus is not whole rows of the queries' width.
+pub fn search_slice(queries: &Rows, corpus: &[f32], options: &SearchOptions) -> Vec<Vec<Hit>> {
+    let width = queries.width();
+    assert!(corpus.len().is_multiple_of(width), "{} numbers are not rows of {width}", corpus.len());
     let queries = similarity::prepared(queries, options.similarity);
-    let found = queries.as_slice().par_chunks(QUERIES.saturating_mul(queries.width()));
-    Ok(found.flat_map_iter(|queries| search_some(queries, corpus, options)).collect())
+    let some = queries.as_slice().chunks(QUERIES.saturating_mul(width));
+    some.flat_map(|queries| search_some(queries, corpus, width, options)).collect()
 }
 
 /// [`search`] for at most [`QUERIES`] prepared queries.
-fn search_some(queries: &[f32], corpus: &Rows, options: &SearchOptions) -> Vec<Vec<Hit>> {
-    let (width, top_k, similarity) = (corpus.width(), options.top_k, options.similarity);
+fn search_some(queries: &[f32], corpus: &[f32], width: usize, options: &SearchOptions) -> Vec<Vec<Hit>> {
+    let SearchOptions { top_k, similarity } = *options;
     let count = queries.len() / width;
-    let none = || vec![Best::new(); count];
-    if top_k == 0 {
+    if top_k == 0 || corpus.is_empty() {
         return vec![Vec::new(); count];
     }
-    let blocks = corpus.as_slice().par_chunks(CORPUS_BLOCK.saturating_mul(width)).enumerate();
-    let scan = |(mut best, mut unit, mut scores): (Vec<Best>, Vec<f32>, Vec<f32>),
-                (block, vectors): (usize, &[f32])| {
-        let mut vectors = vectors;
-        if similarity == Similarity::Cosine {
-            unit.clear();
-            unit.extend_from_slice(vectors);
-            distance::normalize_rows(&mut unit, width);
-            vectors = &unit;
-        }
-        let rows = vectors.len() / width;
-        for (queries, best) in
-            queries.chunks(QUERY_BLOCK.saturating_mul(width)).zip(best.chunks_mut(QUERY_BLOCK))
-        {
-            scores.resize(best.len() * rows, 0.0);
-            similarity::block(queries, vectors, width, similarity, &mut scores);
-            for (scores, best) in scores.chunks_exact(rows).zip(best) {
-                let mut worst = score_to_beat(best, top_k);
-                for (row, &score) in scores.iter().enumerate() {
-                    // Nearly always: `offer` would refuse it. (No number is below NaN.)
-                    if score < worst {
-                        continue;
-                    }
-                    offer(best, top_k, Ranked(Hit { index: block * CORPUS_BLOCK + row, score }));
-                    worst = score_to_beat(best, top_k);
-                }
+    let scan = Scan::new(queries, width, similarity);
+    let block = scan.block();
+    let blocks = corpus.len().div_ceil(block * width);
+    let next = AtomicUsize::new(0);
+    let found: Mutex<Vec<Vec<Best>>> = Mutex::default();
+    // One task per thread, each with hits of its own: fewer heaps, and floors that rise fast.
+    threads::parallel(rayon::current_num_threads().min(blocks), |_| {
+        let mut best = vec![Best::new(); count];
+        let mut floors = vec![f32::NEG_INFINITY; count];
+        let (mut memory, mut unit, mut found_here) = (Memory::default(), Vec::new(), Vec::new());
+        loop {
+            let at = next.fetch_add(1, Relaxed);
+            if at >= blocks {
+                break;
+            }
+            let mut rows = &corpus[at * block * width..corpus.len().min((at + 1) * block * width)];
+            if similarity == Similarity::Cosine {
+                unit.clear();
+                unit.extend_from_slice(rows);
+                distance::normalize_rows(&mut unit, width);
+                rows = &unit;
+            }
+            scan.reaching(rows, &floors, |_| f32::INFINITY, &mut memory, &mut found_here);
+            for found in &found_here {
+                let query = found.query as usize;
+                let hit = Hit { index: at * block + found.row as usize, score: found.score };
+                offer(&mut best[query], top_k, hit);
+                floors[query] = score_to_beat(&best[query], top_k);
             }
         }
-        (best, unit, scores)
-    };
-    let merge = |mut left: Vec<Best>, right: Vec<Best>| {
+        found.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).push(best);
+    });
+    let found = found.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
+    // The order of hits is total, so it does not matter who found what.
+    let merged = found.into_iter().reduce(|mut left, right| {
         for (left, right) in left.iter_mut().zip(right) {
-            right.into_iter().for_each(|hit| offer(left, top_k, hit));
+            right.into_iter().for_each(|Ranked(hit)| offer(left, top_k, hit));
         }
         left
-    };
-    // The order of hits is total, so it does not matter how rayon divides the blocks.
-    let best =
-        blocks.fold(|| (none(), Vec::new(), Vec::new()), scan).map(|(best, ..)| best).reduce(none, merge);
+    });
     let sorted = |best: Best| best.into_sorted_vec().into_iter().map(|Ranked(hit)| hit).collect();
-    best.into_iter().map(sorted).collect()
+    merged.unwrap_or_default().into_iter().map(sorted).collect()
 }
 
 #[cfg(test)]

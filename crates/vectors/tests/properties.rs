@@ -236,3 +236,40 @@ fn search_in_blocks_and_threads() {
         }
     }
 }
+
+/// Enough queries for estimates in int8: what they leave out must be nothing, whatever the lengths, and every score has its bits.
+#[test]
+fn estimates_miss_nothing() {
+    let mut state = 7u64;
+    let mut number = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        // The sum of some uniform numbers is nearly normal.
+        (0..4).map(|i| (state >> (16 * i) & 0xFFFF) as f32 / 65536.0 - 0.5).sum::<f32>()
+    };
+    let width = 40;
+    let mut corpus: Vec<f32> = (0..9000 * width).map(|_| number()).collect();
+    for (row, values) in corpus.chunks_mut(width).enumerate() {
+        // Long and short rows, zeros, and rows of which there are two.
+        let scale = [1.0, 1e-3, 30.0, 0.0, 1.0][row % 5];
+        values.iter_mut().for_each(|x| *x *= scale);
+    }
+    corpus.copy_within(0..100 * width, 7000 * width);
+    let queries: Vec<f32> = (0..70 * width).map(|_| number()).collect();
+    let [queries, mut corpus] = [queries, corpus].map(|values| Rows::new(values, width).unwrap());
+    for spoilt in [false, true] {
+        if spoilt {
+            let mut values = corpus.into_vec();
+            values[6000 * width + 3] = f32::NAN;
+            values[6500 * width + 3] = f32::INFINITY;
+            corpus = Rows::new(values, width).unwrap();
+        }
+        for similarity in [Similarity::Cosine, Similarity::Dot] {
+            let expected = naive_search(&queries, &corpus, similarity, 10);
+            for threads in [1, 3] {
+                let options = SearchOptions { similarity, top_k: 10 };
+                let got = in_threads(threads, || search(&queries, &corpus, &options)).unwrap();
+                assert_same_hits(&got, &expected);
+            }
+        }
+    }
+}

@@ -104,6 +104,26 @@ impl PackedMatrix {
         Self { kind, outputs: n, inputs: k, panels, scales, totals }
     }
 
+    /// Packs integers `[n, k]` as they are, with a scale of one. Panics with more than 65,536 inputs.
+    pub fn from_int8(weight: &[i8], n: usize, k: usize) -> Self {
+        assert_eq!(Some(weight.len()), n.checked_mul(k), "a weight of [{n}, {k}]");
+        assert!(k <= MOST_INT8_INPUTS, "{k} inputs are more than the {MOST_INT8_INPUTS} of an int8 weight");
+        let steps = k.div_ceil(4);
+        let columns = n.div_ceil(PANEL) * PANEL;
+        let mut panels = Buffer::zeros(columns * steps);
+        let mut totals = vec![0; columns];
+        for (row, weight) in weight.chunks_exact(k.max(1)).enumerate() {
+            let panel = &mut panels.words_mut()[row / PANEL * PANEL * steps..][..PANEL * steps];
+            for (step, group) in weight.chunks(4).enumerate() {
+                let mut bytes = [0; 4];
+                bytes.iter_mut().zip(group).for_each(|(byte, w)| *byte = w.cast_unsigned());
+                panel[step * PANEL + row % PANEL] = u32::from_le_bytes(bytes);
+            }
+            totals[row] = weight.iter().map(|&w| i32::from(w)).sum();
+        }
+        Self { kind: WeightType::Int8, outputs: n, inputs: k, panels, scales: vec![1.0; columns], totals }
+    }
+
     /// Packs another matrix into the memory of this one: for a weight that changes from product to product. Panics for
     /// int8, whose weights do not change.
     pub(super) fn repack(&mut self, matrix: Plain<'_>, kind: WeightType) {

@@ -1,41 +1,56 @@
 //! Products of two matrices as they lie in memory: similarities of two sets of vectors.
+//!
+//! Every number is the chain of multiply-adds of [`super::gemm`], so a pair of vectors has one product, to the bit: in a matrix of
+//! any size, alone, and with its two sides exchanged.
 
+use super::product::STEPS;
+use super::{Epilogue, WeightType, linear};
 use crate::simd::{Isa, Kernel, Simd, isa};
 use crate::threads;
 
-/// Rows of a that a task compares with all of b.
-const ROWS: usize = 48;
-/// Multiply-adds below which the work stays on the calling thread.
-const WORK: usize = 1 << 20;
+/// From as many rows on, packing the other side is little beside the product.
+const MANY: usize = 48;
+/// Pairs of a task.
+const PAIRS: usize = 256;
+/// Pairs whose chains run side by side, to hide the latency of an addition.
+const TOGETHER: usize = 8;
 
 /// `out = a bᵀ`: a `[m, k]`, b `[n, k]`, out `[m, n]`.
 pub fn gemm_nt(a: &[f32], m: usize, b: &[f32], n: usize, k: usize, out: &mut [f32]) {
-    gemm_nt_on(isa(), a, m, b, n, k, out);
-}
-
-pub(crate) fn gemm_nt_on(isa: Isa, a: &[f32], m: usize, b: &[f32], n: usize, k: usize, out: &mut [f32]) {
-    assert_eq!(Some(a.len()), m.checked_mul(k), "an operand of [{m}, {k}]");
-    assert_eq!(Some(b.len()), n.checked_mul(k), "an operand of [{n}, {k}]");
     assert_eq!(Some(out.len()), m.checked_mul(n), "a result of [{m}, {n}]");
     if out.is_empty() {
         return;
     }
-    if k == 0 {
-        return out.fill(0.0);
+    if m >= MANY || m >= n {
+        return linear(a, m, b, (n, k), WeightType::F32, Epilogue::default(), out);
     }
-    let rows = m.div_ceil(m.div_ceil(ROWS).max(rayon::current_num_threads())).max(1);
-    let rows = if m * n * k < WORK { m } else { rows };
-    threads::pieces(out, rows * n, |i, out| {
-        let a = &a[i * rows * k..][..out.len() / n * k];
-        isa.run(Dots { a, b, n, k, out });
+    let mut turned = vec![0.0; out.len()];
+    linear(b, n, a, (m, k), WeightType::F32, Epilogue::default(), &mut turned);
+    for (j, column) in turned.chunks_exact(m).enumerate() {
+        column.iter().enumerate().for_each(|(i, x)| out[i * n + j] = *x);
+    }
+}
+
+/// `out[p] = a[i] · b[j]` for each pair (i, j) of rows of a and b, both `[…, k]`. Panics if there is no such row.
+pub fn dots(a: &[f32], b: &[f32], k: usize, pairs: &[(u32, u32)], out: &mut [f32]) {
+    dots_on(isa(), a, b, k, pairs, out);
+}
+
+pub(crate) fn dots_on(isa: Isa, a: &[f32], b: &[f32], k: usize, pairs: &[(u32, u32)], out: &mut [f32]) {
+    assert_eq!(pairs.len(), out.len(), "a product per pair");
+    let rows = |x: &[f32]| x.len().checked_div(k).unwrap_or(usize::MAX);
+    let (m, n) = (rows(a), rows(b));
+    assert!(pairs.iter().all(|&(i, j)| (i as usize) < m && (j as usize) < n), "pairs of {m} and {n} rows");
+    threads::pieces(out, PAIRS, |piece, out| {
+        isa.run(Dots { a, b, k, pairs: &pairs[piece * PAIRS..][..out.len()], out });
     });
 }
 
 struct Dots<'a> {
     a: &'a [f32],
     b: &'a [f32],
-    n: usize,
     k: usize,
+    pairs: &'a [(u32, u32)],
     out: &'a mut [f32],
 }
 
@@ -44,64 +59,35 @@ impl Kernel for Dots<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let (n, k) = (self.n, self.k);
-        for j in (0..n).step_by(4) {
-            for i in (0..self.out.len() / n).step_by(3) {
-                let a = &self.a[i * k..];
-                let b = &self.b[j * k..];
-                let out = &mut self.out[i * n + j..];
-                // The edges take one pair at a time, in the same order.
-                if a.len() >= 3 * k && b.len() >= 4 * k {
-                    dots::<S, 3, 4>(simd, a, b, k, out, n);
-                } else if b.len() >= 4 * k {
-                    (0..a.len() / k)
-                        .for_each(|i| dots::<S, 1, 4>(simd, &a[i * k..], b, k, &mut out[i * n..], n));
-                } else {
-                    for i in 0..(a.len() / k).min(3) {
-                        for j in 0..b.len() / k {
-                            dots::<S, 1, 1>(simd, &a[i * k..], &b[j * k..], k, &mut out[i * n + j..], n);
-                        }
+        let k = self.k;
+        // As the product cuts them.
+        let steps = k.div_ceil(k.div_ceil(STEPS).max(1));
+        for (pairs, out) in self.pairs.chunks(TOGETHER).zip(self.out.chunks_mut(TOGETHER)) {
+            let mut rows = [(&self.a[..0], &self.b[..0]); TOGETHER];
+            for (rows, &(i, j)) in rows.iter_mut().zip(pairs) {
+                *rows = (&self.a[i as usize * k..][..k], &self.b[j as usize * k..][..k]);
+            }
+            for l in pairs.len()..TOGETHER {
+                rows[l] = rows[0];
+            }
+            let mut totals = [simd.splat(0.0); TOGETHER];
+            for first in (0..k).step_by(steps.max(1)) {
+                let mut sums = [simd.splat(0.0); TOGETHER];
+                for p in first..(first + steps).min(k) {
+                    for l in 0..TOGETHER {
+                        let (a, b) = rows[l];
+                        sums[l] = simd.mul_add(simd.splat(a[p]), simd.splat(b[p]), sums[l]);
                     }
                 }
+                for l in 0..TOGETHER {
+                    totals[l] = if first == 0 { sums[l] } else { simd.add(totals[l], sums[l]) };
+                }
             }
-        }
-    }
-}
-
-/// The products of the first M rows of a with the first N of b: one sum per lane, the lanes added at the end.
-#[inline(always)]
-fn dots<S: Simd, const M: usize, const N: usize>(
-    simd: S,
-    a: &[f32],
-    b: &[f32],
-    k: usize,
-    out: &mut [f32],
-    n: usize,
-) {
-    let (a, b) = (&a[..M * k], &b[..N * k]);
-    let mut sums = [[simd.splat(0.0); N]; M];
-    let whole = k / S::LANES * S::LANES;
-    let mut p = 0;
-    while p < whole {
-        let mut y = [simd.splat(0.0); N];
-        for j in 0..N {
-            // SAFETY: p + LANES ≤ k, and b has N rows of k.
-            y[j] = unsafe { simd.load_from(b.as_ptr().add(j * k + p)) };
-        }
-        for i in 0..M {
-            // SAFETY: as above, for the M rows of a.
-            let x = unsafe { simd.load_from(a.as_ptr().add(i * k + p)) };
-            for j in 0..N {
-                sums[i][j] = simd.mul_add(x, y[j], sums[i][j]);
+            for (out, total) in out.iter_mut().zip(totals) {
+                let mut one = [0.0];
+                simd.store_part(total, &mut one);
+                *out = one[0];
             }
-        }
-        p += S::LANES;
-    }
-    for i in 0..M {
-        for j in 0..N {
-            let x = simd.load_part(&a[i * k + whole..(i + 1) * k]);
-            let y = simd.load_part(&b[j * k + whole..(j + 1) * k]);
-            out[i * n + j] = simd.sum(simd.mul_add(x, y, sums[i][j]));
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Products with a packed weight, bias, activation and residual included.
 
 use super::WeightType;
-use super::operand::{self, Operand};
+use super::operand::{self, Bytes, Operand};
 use super::packed::PackedMatrix;
 use super::tile::{self, Bf16, F32, Int8, Kind, MOST_ROWS, Operands, PANEL};
 use crate::activation::{self, Activation};
@@ -23,7 +23,7 @@ pub struct Epilogue<'a> {
 
 /// Longest chain of a sum in f32; longer sums are cut into equal parts, which are added in order. A part of a panel (128 KiB)
 /// and of the rows beside it stay in the level-2 cache.
-const STEPS: usize = 512;
+pub(super) const STEPS: usize = 512;
 /// Most rows of a task.
 const ROWS: usize = 96;
 /// Steps of tiles (of 6 rows and 64 columns) that a task has at least, if there are threads to feed: some microseconds.
@@ -59,6 +59,24 @@ pub(crate) fn gemm_on(
         WeightType::Bf16 => blocks::<Bf16>(isa, x, m, weight, epilogue, out),
         WeightType::Int8 => blocks::<Int8>(isa, x, m, weight, epilogue, out),
     });
+}
+
+/// `out = Σ x · w` over bytes: x `[m, inputs]`, out `[m, outputs]`. `weight` is int8 ([`PackedMatrix::from_int8`]); sums are exact, and
+/// rounded to f32 at the end, which changes nothing below 2²⁴.
+pub fn gemm_bytes(x: Bytes<'_>, m: usize, weight: &PackedMatrix, out: &mut [f32]) {
+    gemm_bytes_on(isa(), x, m, weight, out);
+}
+
+pub(crate) fn gemm_bytes_on(isa: Isa, x: Bytes<'_>, m: usize, weight: &PackedMatrix, out: &mut [f32]) {
+    let (n, k) = (weight.outputs(), weight.inputs());
+    assert!(weight.kind() == WeightType::Int8, "bytes are multiplied with int8");
+    assert_eq!(Some(x.len()), m.checked_mul(k), "an operand of [{m}, {k}]");
+    assert_eq!(Some(out.len()), m.checked_mul(n), "a result of [{m}, {n}]");
+    if out.is_empty() {
+        return;
+    }
+    let out = Shared(out.as_mut_ptr());
+    operand::with_bytes(x, m, k, |x| blocks::<Int8>(isa, x, m, weight, Epilogue::default(), out));
 }
 
 /// Divides the result into tasks. `out` is all of it.
@@ -138,10 +156,12 @@ impl<K: Kind> Kernel for Block<'_, K> {
                         steps: last - first,
                     };
                     // SAFETY: `rows` rows of x begin at `row` and have at least `all` words each; a panel has `all` steps of
-                    // 64 words, and `column % PANEL + width` does not exceed 64; for int8, there is a
+                    // 64 words, and `column % PANEL + width` does not exceed 64, nor do fewer vectors; for int8, there is a
                     // zero for each row and a total for each column of each panel.
                     unsafe {
-                        if few {
+                        if columns <= S::LANES {
+                            tile::rows::<S, K, 1>(simd, rows, operands, &mut sums);
+                        } else if few {
                             tile::rows::<S, K, 4>(simd, rows, operands, &mut sums);
                         } else {
                             tile::widest::<S, K>(simd, rows, operands, &mut sums);

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 
-use super::plain::gemm_nt_on;
-use super::product::gemm_on;
-use super::{Epilogue, PackedMatrix, WeightType};
+use super::plain::dots_on;
+use super::product::{gemm_bytes_on, gemm_on};
+use super::{Bytes, Epilogue, PackedMatrix, WeightType, gemm, gemm_nt, int8_steps};
 use crate::activation::Activation;
 use crate::buffer::Buffer;
 use crate::naive;
@@ -99,9 +99,18 @@ proptest! {
                 prop_assert!((a - e).abs() <= tolerance * e.abs().max(1.0), "{a} for {e}");
             }
             if !extras {
-                gemm_nt_on(isa, &x, m, &w, n, k, &mut out);
-                for (a, e) in out.iter().zip(&expected) {
-                    prop_assert!((a - e).abs() <= tolerance * e.abs().max(1.0), "{a} for {e}, unpacked");
+                // A pair has the same product in a matrix and alone, and with its sides exchanged.
+                let pairs: Vec<(u32, u32)> =
+                    (0..m as u32).flat_map(|i| (0..n as u32).map(move |j| (i, j))).collect();
+                let mut alone = vec![f32::NAN; m * n];
+                dots_on(isa, &x, &w, k, &pairs, &mut alone);
+                prop_assert_eq!(&alone, &out, "{:?}", isa);
+                let exchanged: Vec<(u32, u32)> = pairs.iter().map(|&(i, j)| (j, i)).collect();
+                dots_on(isa, &w, &x, k, &exchanged, &mut alone);
+                prop_assert_eq!(&alone, &out, "{:?}, exchanged", isa);
+                if isa == crate::simd::isa() {
+                    gemm_nt(&x, m, &w, n, k, &mut out);
+                    prop_assert_eq!(&alone, &out);
                 }
             }
         }
@@ -150,6 +159,51 @@ proptest! {
     }
 
     #[test]
+    fn bytes_are_multiplied_exactly(m in 0usize..20, n in 0usize..140, k in 0usize..300, seed: u64) {
+        let bytes = |count: usize, seed: u64| numbers(count, seed).iter().map(|x| x.to_bits() as u8).collect::<Vec<_>>();
+        let (x, w) = (bytes(m * k, seed), bytes(n * k, seed ^ 1));
+        let signed = |bytes: &[u8]| bytes.iter().map(|byte| byte.cast_signed()).collect::<Vec<_>>();
+        let (signed_x, w) = (signed(&x), signed(&w));
+        let packed = PackedMatrix::from_int8(&w, n, k);
+        for &isa in Isa::available() {
+            let integers = |bytes: &[u8]| bytes.iter().map(|&x| i32::from(x)).collect::<Vec<_>>();
+            let signed_integers = signed_x.iter().map(|&x| i32::from(x)).collect::<Vec<_>>();
+            for (x, values) in [(Bytes::Unsigned(&x), integers(&x)), (Bytes::Signed(&signed_x), signed_integers)] {
+                let mut out = vec![f32::NAN; m * n];
+                gemm_bytes_on(isa, x, m, &packed, &mut out);
+                for i in 0..m {
+                    for j in 0..n {
+                        let sum: i32 = (0..k).map(|p| values[i * k + p] * i32::from(w[j * k + p])).sum();
+                        prop_assert_eq!(out[i * n + j], sum as f32, "{:?}", isa);
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn steps_bound_the_error_of_int8(k in 1usize..400, seed: u64) {
+        let x = numbers(2 * k, seed);
+        let (mut steps, mut lengths) = ([0.0; 2], [0.0; 2]);
+        int8_steps(&x, k, &mut steps, &mut lengths);
+        // The unit matrix gives the row back as it was quantised.
+        let mut unit = vec![0.0; k * k];
+        (0..k).for_each(|i| unit[i * k + i] = 1.0);
+        let packed = PackedMatrix::pack(&unit, k, k, WeightType::Int8);
+        let mut out = vec![0.0; 2 * k];
+        gemm(&x, 2, &packed, Epilogue::default(), &mut out);
+        for i in 0..2 {
+            for (x, y) in x[i * k..][..k].iter().zip(&out[i * k..]) {
+                prop_assert!((x - y).abs() <= 0.5001 * steps[i], "{x} {y} {}", steps[i]);
+            }
+            let length = x[i * k..][..k].iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt();
+            prop_assert!((f64::from(lengths[i]) - length).abs() <= 1e-5 * length);
+        }
+        int8_steps(&[f32::NAN, f32::INFINITY], 1, &mut steps, &mut lengths);
+        prop_assert!(steps.iter().all(|step| step.is_nan()));
+    }
+
+    #[test]
     fn a_row_has_the_same_bits_alone_and_among_others(
         m in 1usize..230, n in 1usize..300, k in 1usize..1100, seed: u64,
         kind in prop::sample::select(WeightType::ALL.map(|(kind, _)| kind).to_vec()),
@@ -159,15 +213,12 @@ proptest! {
         let epilogue = Epilogue { bias: Some(&bias), activation: Activation::Gelu, ..Epilogue::default() };
         for &isa in Isa::available() {
             for pool in pools() {
-                let (mut all, mut all_nt) = (vec![0.0; m * n], vec![0.0; m * n]);
+                let mut all = vec![0.0; m * n];
                 pool.install(|| gemm_on(isa, &x, m, &packed, epilogue, &mut all));
-                pool.install(|| gemm_nt_on(isa, &x, m, &w, n, k, &mut all_nt));
                 for i in [0, m / 3, m / 2, m - 1] {
                     let mut one = vec![0.0; n];
                     gemm_on(isa, &x[i * k..][..k], 1, &packed, epilogue, &mut one);
                     prop_assert_eq!(&one, &all[i * n..][..n]);
-                    gemm_nt_on(isa, &x[i * k..][..k], 1, &w, n, k, &mut one);
-                    prop_assert_eq!(&one, &all_nt[i * n..][..n]);
                 }
             }
         }
