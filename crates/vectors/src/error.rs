@@ -99,6 +99,9 @@ pub enum Error {
         /// What is wrong and what to do.
         message: String,
     },
+    /// The caller ended the work.
+    #[error("interrupted")]
+    Interrupted,
     /// A setting out of its range.
     #[error("{0}")]
     Setting(String),

@@ -31,8 +31,8 @@ pub(crate) struct Found {
 }
 
 /// Queries, prepared for any number of blocks.
-pub(crate) struct Scan<'a> {
-    queries: &'a [f32],
+pub(crate) struct Scan {
+    queries: Vec<f32>,
     width: usize,
     similarity: Similarity,
     exact: Option<PackedMatrix>,
@@ -62,16 +62,16 @@ pub(crate) struct Memory {
     begun: bool,
 }
 
-impl<'a> Scan<'a> {
+impl Scan {
     /// For at most [`QUERIES`] prepared queries (`similarity::prepared`).
-    pub(crate) fn new(queries: &'a [f32], width: usize, similarity: Similarity) -> Self {
+    pub(crate) fn new(queries: &[f32], width: usize, similarity: Similarity) -> Self {
         let count = queries.len() / width;
         let product = matches!(similarity, Similarity::Cosine | Similarity::Dot);
         let exact = product.then(|| PackedMatrix::pack(queries, count, width, WeightType::F32));
         let estimate = (product && count >= FEW && isa().has_fast_int8() && width <= 1 << 16)
             .then(|| Estimate::new(queries, width))
             .flatten();
-        Self { queries, width, similarity, exact, estimate, ones: vec![1.0; count] }
+        Self { queries: queries.to_vec(), width, similarity, exact, estimate, ones: vec![1.0; count] }
     }
 
     /// Rows of a block.
@@ -102,7 +102,7 @@ impl<'a> Scan<'a> {
             (Some(estimate), _) => estimate.scores(rows, self.width, memory),
             (None, Some(packed)) => gemm(rows, count, packed, Epilogue::default(), &mut memory.scores),
             (None, None) => {
-                similarity::block(rows, self.queries, self.width, self.similarity, &mut memory.scores)
+                similarity::block(rows, &self.queries, self.width, self.similarity, &mut memory.scores)
             }
         }
         memory.pairs.clear();
@@ -121,7 +121,7 @@ impl<'a> Scan<'a> {
         memory.many = found.len() > count * queries / RARE;
         if estimate.is_some() && !found.is_empty() {
             memory.settled.resize(found.len(), 0.0);
-            dots(rows, self.queries, self.width, &memory.pairs, &mut memory.settled);
+            dots(rows, &self.queries, self.width, &memory.pairs, &mut memory.settled);
             found.iter_mut().zip(&memory.settled).for_each(|(found, score)| found.score = *score);
         }
     }

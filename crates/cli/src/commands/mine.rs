@@ -103,10 +103,10 @@ pub(crate) fn run(arguments: &Arguments, global: &Global) -> Result<()> {
         max_pairs: arguments.max_pairs,
         min_score: arguments.min_score,
     };
-    let bar = Progress::new(global.quiet, "mining", "texts");
+    let bar = Progress::new(global.quiet, "mining", "pairs");
     let polling = interrupt::polling();
     let pairs = paraphrase_mining(&vectors, &options, &mut |done, all| {
-        bar.set(done as u64, all as u64);
+        bar.set(done, all);
         interrupt::check().is_ok()
     });
     drop((bar, polling));
