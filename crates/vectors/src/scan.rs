@@ -67,7 +67,7 @@ impl Scan {
     pub(crate) fn new(queries: &[f32], width: usize, similarity: Similarity) -> Self {
         let count = queries.len() / width;
         let product = matches!(similarity, Similarity::Cosine | Similarity::Dot);
-        let exact = product.then(|| PackedMatrix::pack(queries, count, width, WeightType::F32));
+        let exact = product.then(|| PackedMatrix::for_similarity(queries, count, width));
         let estimate = (product && count >= FEW && isa().has_fast_int8() && width <= 1 << 16)
             .then(|| Estimate::new(queries, width))
             .flatten();

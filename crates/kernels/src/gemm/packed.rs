@@ -26,6 +26,8 @@ pub struct PackedMatrix {
     /// For int8, Σ (integers) per output: the byte that stands for zero in the left operand, times this, is taken out of each
     /// sum. Whole panels.
     totals: Vec<i32>,
+    /// The longest chain of a sum in f32, in steps.
+    chain: usize,
 }
 
 /// A weight `[outputs, inputs]` as it lies in memory: row-major, or, if `transposed`, column after column.
@@ -41,9 +43,21 @@ impl Default for PackedMatrix {
     /// Of no outputs: memory for `repack`.
     fn default() -> Self {
         let panels = Buffer::zeros(0);
-        Self { kind: WeightType::F32, outputs: 0, inputs: 0, panels, scales: Vec::new(), totals: Vec::new() }
+        Self {
+            kind: WeightType::F32,
+            outputs: 0,
+            inputs: 0,
+            panels,
+            scales: Vec::new(),
+            totals: Vec::new(),
+            chain: CHAIN,
+        }
     }
 }
+
+/// Longest chain of a sum in f32, in steps; longer sums are cut into equal parts, which are added in order. A part of a panel (128 KiB)
+/// and of the rows beside it stay in the level-2 cache.
+const CHAIN: usize = 512;
 
 /// The most inputs of an int8 weight: more could overflow 32 bits.
 const MOST_INT8_INPUTS: usize = 1 << 16;
@@ -101,7 +115,17 @@ impl PackedMatrix {
                 }
             });
         }
-        Self { kind, outputs: n, inputs: k, panels, scales, totals }
+        Self { kind, outputs: n, inputs: k, panels, scales, totals, chain: CHAIN }
+    }
+
+    /// [`PackedMatrix::pack`] in f32 for [`super::dots`]: products are those, to the bit. Their chains are short, so that scores are
+    /// nearly as exact as f32 can hold them.
+    pub fn for_similarity(rows: &[f32], n: usize, k: usize) -> Self {
+        Self { chain: super::plain::CHAIN, ..Self::pack(rows, n, k, WeightType::F32) }
+    }
+
+    pub(super) fn chain(&self) -> usize {
+        self.chain
     }
 
     /// Packs integers `[n, k]` as they are, with a scale of one. Panics with more than 65,536 inputs.
@@ -121,7 +145,15 @@ impl PackedMatrix {
             }
             totals[row] = weight.iter().map(|&w| i32::from(w)).sum();
         }
-        Self { kind: WeightType::Int8, outputs: n, inputs: k, panels, scales: vec![1.0; columns], totals }
+        Self {
+            kind: WeightType::Int8,
+            outputs: n,
+            inputs: k,
+            panels,
+            scales: vec![1.0; columns],
+            totals,
+            chain: CHAIN,
+        }
     }
 
     /// Packs another matrix into the memory of this one: for a weight that changes from product to product. Panics for
@@ -186,7 +218,7 @@ impl PackedMatrix {
         if let Some(scale) = scales.iter().find(|scale| !scale.is_finite()) {
             return Err(format!("a scale is {scale}"));
         }
-        Ok(Self { kind, outputs: n, inputs: k, panels, scales, totals })
+        Ok(Self { kind, outputs: n, inputs: k, panels, scales, totals, chain: CHAIN })
     }
 
     /// The type of the numbers.

@@ -1,13 +1,14 @@
 //! Products of two matrices as they lie in memory: similarities of two sets of vectors.
 //!
-//! Every number is the chain of multiply-adds of [`super::gemm`], so a pair of vectors has one product, to the bit: in a matrix of
+//! Every number is one chain of multiply-adds, cut into short parts, so a pair of vectors has one product, to the bit: in a matrix of
 //! any size, alone, and with its two sides exchanged.
 
-use super::product::STEPS;
-use super::{Epilogue, WeightType, linear};
+use super::{Epilogue, PackedMatrix, gemm};
 use crate::simd::{Isa, Kernel, Simd, isa};
 use crate::threads;
 
+/// The longest part: with 384 dimensions, sums of four parts are off by a quarter of what one sum would be.
+pub(super) const CHAIN: usize = 96;
 /// From as many rows on, packing the other side is little beside the product.
 const MANY: usize = 48;
 /// Pairs of a task.
@@ -22,10 +23,11 @@ pub fn gemm_nt(a: &[f32], m: usize, b: &[f32], n: usize, k: usize, out: &mut [f3
         return;
     }
     if m >= MANY || m >= n {
-        return linear(a, m, b, (n, k), WeightType::F32, Epilogue::default(), out);
+        let packed = PackedMatrix::for_similarity(b, n, k);
+        return gemm(a, m, &packed, Epilogue::default(), out);
     }
     let mut turned = vec![0.0; out.len()];
-    linear(b, n, a, (m, k), WeightType::F32, Epilogue::default(), &mut turned);
+    gemm(b, n, &PackedMatrix::for_similarity(a, m, k), Epilogue::default(), &mut turned);
     for (j, column) in turned.chunks_exact(m).enumerate() {
         column.iter().enumerate().for_each(|(i, x)| out[i * n + j] = *x);
     }
@@ -61,7 +63,7 @@ impl Kernel for Dots<'_> {
     fn run<S: Simd>(self, simd: S) {
         let k = self.k;
         // As the product cuts them.
-        let steps = k.div_ceil(k.div_ceil(STEPS).max(1));
+        let steps = k.div_ceil(k.div_ceil(CHAIN).max(1));
         for (pairs, out) in self.pairs.chunks(TOGETHER).zip(self.out.chunks_mut(TOGETHER)) {
             let mut rows = [(&self.a[..0], &self.b[..0]); TOGETHER];
             for (rows, &(i, j)) in rows.iter_mut().zip(pairs) {

@@ -21,9 +21,6 @@ pub struct Epilogue<'a> {
     pub accumulate: bool,
 }
 
-/// Longest chain of a sum in f32; longer sums are cut into equal parts, which are added in order. A part of a panel (128 KiB)
-/// and of the rows beside it stay in the level-2 cache.
-pub(super) const STEPS: usize = 512;
 /// Most rows of a task.
 const ROWS: usize = 96;
 /// Steps of tiles (of 6 rows and 64 columns) that a task has at least, if there are threads to feed: some microseconds.
@@ -130,7 +127,7 @@ impl<K: Kind> Kernel for Block<'_, K> {
         let n = self.weight.outputs();
         let all = self.weight.inputs().div_ceil(K::GROUP);
         // Sums of integers need no parts: they are exact.
-        let parts = if K::GROUP == 4 { 1 } else { all.div_ceil(STEPS).max(1) };
+        let parts = if K::GROUP == 4 { 1 } else { all.div_ceil(self.weight.chain()).max(1) };
         let steps = all.div_ceil(parts);
         // With few rows, more columns at once: there would be too few independent sums.
         let few = self.rows.len() <= 2 && tile::width::<S>() < PANEL;

@@ -1,0 +1,77 @@
+//! Measures exact search, mining and clustering as `benchmarks/engines/search_peers.py` does, over .npy files of float32. Prints one JSON
+//! line; `--output` keeps what was found, to compare.
+//!
+//!     cargo run --release -p sentir --example search_engine -- --task search|mine --vectors FILE [--queries FILE]
+//!         [--top-k N] [--max-pairs N] [--threads N] [--output FILE]
+
+#![allow(clippy::print_stdout)]
+
+use std::error::Error;
+use std::time::Instant;
+
+use sentir::mine::{MineOptions, paraphrase_mining};
+use sentir::{Rows, SearchOptions, search};
+use serde_json::{Value, json};
+
+type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
+
+fn main() -> Result<()> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let option = |name: &str| {
+        let at = arguments.iter().position(|argument| argument == name)?;
+        arguments.get(at + 1).map(String::as_str)
+    };
+    let number = |name: &str, default: usize| option(name).map_or(Ok(default), str::parse);
+    rayon::ThreadPoolBuilder::new().num_threads(number("--threads", 2)?).build_global()?;
+    let vectors = load(option("--vectors").ok_or("give --vectors")?)?;
+    let task = option("--task").ok_or("give --task")?;
+    let begun;
+    let found: Value = match task {
+        "search" => {
+            let queries = load(option("--queries").ok_or("give --queries")?)?;
+            let options = SearchOptions { top_k: number("--top-k", 10)?, ..SearchOptions::default() };
+            begun = Instant::now();
+            let hits = search(&queries, &vectors, &options)?;
+            json!(hits.iter().map(|hits| hits.iter().map(|hit| hit.index).collect()).collect::<Vec<Vec<_>>>())
+        }
+        "mine" => {
+            let max_pairs = number("--max-pairs", MineOptions::default().max_pairs)?;
+            begun = Instant::now();
+            let pairs = paraphrase_mining(
+                &vectors,
+                &MineOptions { max_pairs, ..MineOptions::default() },
+                &mut |_, _| true,
+            )?;
+            json!(pairs.iter().map(|pair| json!([pair.score, pair.first, pair.second])).collect::<Vec<_>>())
+        }
+        other => return Err(format!("--task {other}").into()),
+    };
+    let seconds = begun.elapsed().as_secs_f64();
+    if let Some(path) = option("--output") {
+        std::fs::write(path, found.to_string())?;
+    }
+    let line = json!({
+        "engine": "sentir", "task": task, "rows": vectors.rows(), "seconds": seconds,
+        "isa": sentir::isa().name(), "peak_rss_bytes": peak_memory(),
+    });
+    println!("{line}");
+    Ok(())
+}
+
+/// A matrix of float32 in NumPy's format.
+fn load(path: &str) -> Result<Rows> {
+    let bytes = std::fs::read(path)?;
+    let header = bytes.get(8..10).map(|b| usize::from(u16::from_le_bytes([b[0], b[1]]))).ok_or("no .npy")?;
+    let text = std::str::from_utf8(bytes.get(10..10 + header).ok_or("no header")?)?;
+    let shape = text.split("'shape': (").nth(1).and_then(|rest| rest.split(')').next()).ok_or("no shape")?;
+    let width = shape.split(',').nth(1).ok_or("no matrix")?.trim().parse()?;
+    let values = bytes[10 + header..].as_chunks::<4>().0.iter().map(|&b| f32::from_le_bytes(b));
+    Ok(Rows::new(values.collect(), width)?)
+}
+
+/// The most memory that this process has had, where the system tells.
+fn peak_memory() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    line.trim().strip_suffix(" kB")?.parse::<u64>().ok().map(|kilobytes| kilobytes * 1024)
+}
