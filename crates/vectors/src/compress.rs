@@ -136,6 +136,15 @@ impl Ranges {
     pub fn maximum(&self) -> &[f32] {
         &self.maximum
     }
+
+    /// The 255th part of each range, or 1 where that is zero.
+    pub(crate) fn steps(&self) -> Vec<f32> {
+        let step = |(minimum, maximum): (&f32, &f32)| {
+            let step = (maximum - minimum) / 255.0;
+            if step == 0.0 { 1.0 } else { step }
+        };
+        self.minimum.iter().zip(&self.maximum).map(step).collect()
+    }
 }
 
 /// Sentence vectors in the precision in which they are stored. `width` is what is stored per row: dimensions, or bytes of
@@ -269,11 +278,7 @@ fn scalar(rows: &Rows, ranges: Option<&Ranges>) -> Result<Vec<u8>> {
             &own
         }
     };
-    let step = |(minimum, maximum): (&f32, &f32)| {
-        let step = (maximum - minimum) / 255.0;
-        if step == 0.0 { 1.0 } else { step }
-    };
-    let steps: Vec<f32> = ranges.minimum.iter().zip(&ranges.maximum).map(step).collect();
+    let steps = ranges.steps();
     let mut quantized = Vec::with_capacity(rows.as_slice().len());
     for row in rows {
         let bounds = ranges.minimum.iter().zip(&steps);

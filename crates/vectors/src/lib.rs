@@ -26,6 +26,7 @@ pub mod error;
 pub mod metrics;
 pub mod mine;
 pub mod products;
+pub mod quantized;
 pub mod rows;
 mod scan;
 pub mod similarity;

@@ -2,14 +2,15 @@
 
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
-use std::sync::Mutex;
+use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Mutex, PoisonError};
 
 use sentir_kernels::{distance, threads};
 
 use crate::error::Result;
 use crate::rows::Rows;
-use crate::scan::{Memory, QUERIES, Scan};
+use crate::scan::{Found, Memory, QUERIES, Scan};
 use crate::similarity::{self, Similarity};
 
 /// What to search for; the defaults are those of `semantic_search` of sentence-transformers (`util/retrieval.py`).
@@ -113,51 +114,67 @@ pub fn search_slice(queries: &Rows, corpus: &[f32], options: &SearchOptions) -> 
 
 /// [`search`] for at most [`QUERIES`] prepared queries.
 fn search_some(queries: &[f32], corpus: &[f32], width: usize, options: &SearchOptions) -> Vec<Vec<Hit>> {
-    let SearchOptions { top_k, similarity } = *options;
-    let count = queries.len() / width;
-    if top_k == 0 || corpus.is_empty() {
-        return vec![Vec::new(); count];
-    }
-    let scan = Scan::new(queries, width, similarity);
-    let block = scan.block();
-    let blocks = corpus.len().div_ceil(block * width);
-    let next = AtomicUsize::new(0);
-    let found: Mutex<Vec<Vec<Best>>> = Mutex::default();
-    // One task per thread, each with hits of its own: fewer heaps, and floors that rise fast.
-    threads::parallel(rayon::current_num_threads().min(blocks), |_| {
-        let mut best = vec![Best::new(); count];
-        let mut floors = vec![f32::NEG_INFINITY; count];
-        let (mut memory, mut unit, mut found_here) = (Memory::default(), Vec::new(), Vec::new());
-        loop {
-            let at = next.fetch_add(1, Relaxed);
-            if at >= blocks {
-                break;
-            }
-            let mut rows = &corpus[at * block * width..corpus.len().min((at + 1) * block * width)];
-            if similarity == Similarity::Cosine {
+    let scan = Scan::new(queries, width, options.similarity);
+    let shape = [corpus.len() / width, queries.len() / width];
+    best_of_blocks(
+        shape,
+        scan.block(),
+        options.top_k,
+        |rows, floors, (memory, unit): &mut (Memory, Vec<f32>), found| {
+            let mut rows = &corpus[rows.start * width..rows.end * width];
+            if options.similarity == Similarity::Cosine {
                 unit.clear();
                 unit.extend_from_slice(rows);
-                distance::normalize_rows(&mut unit, width);
-                rows = &unit;
+                distance::normalize_rows(unit, width);
+                rows = unit;
             }
-            scan.reaching(rows, &floors, |_| f32::INFINITY, &mut memory, &mut found_here);
-            for found in &found_here {
+            scan.reaching(rows, floors, |_| f32::INFINITY, memory, found);
+        },
+    )
+}
+
+/// The `top_k` best of `rows` for each of `queries`, looked at in blocks on all threads. `look` replaces what is found by all scores of a range
+/// of rows that are not below the floor of their query, and may keep memory from one block to the next.
+pub(crate) fn best_of_blocks<M: Default>(
+    [rows, queries]: [usize; 2],
+    block: usize,
+    top_k: usize,
+    look: impl Fn(Range<usize>, &[f32], &mut M, &mut Vec<Found>) + Sync,
+) -> Vec<Vec<Hit>> {
+    if top_k == 0 || rows == 0 {
+        return vec![Vec::new(); queries];
+    }
+    let blocks = rows.div_ceil(block);
+    let next = AtomicUsize::new(0);
+    let all: Mutex<Vec<Vec<Best>>> = Mutex::default();
+    // One task per thread, each with hits of its own: fewer heaps, and floors that rise fast.
+    threads::parallel(rayon::current_num_threads().min(blocks), |_| {
+        let mut best = vec![Best::new(); queries];
+        let mut floors = vec![f32::NEG_INFINITY; queries];
+        let (mut memory, mut found) = (M::default(), Vec::new());
+        loop {
+            let start = next.fetch_add(1, Relaxed).saturating_mul(block);
+            if start >= rows {
+                break;
+            }
+            look(start..(start + block).min(rows), &floors, &mut memory, &mut found);
+            for found in &found {
                 let query = found.query as usize;
-                let hit = Hit { index: at * block + found.row as usize, score: found.score };
+                let hit = Hit { index: start + found.row as usize, score: found.score };
                 offer(&mut best[query], top_k, hit);
                 floors[query] = score_to_beat(&best[query], top_k);
             }
         }
-        found.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).push(best);
+        all.lock().unwrap_or_else(PoisonError::into_inner).push(best);
     });
-    let found = found.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
     // The order of hits is total, so it does not matter who found what.
-    let merged = found.into_iter().reduce(|mut left, right| {
-        for (left, right) in left.iter_mut().zip(right) {
-            right.into_iter().for_each(|Ranked(hit)| offer(left, top_k, hit));
-        }
-        left
-    });
+    let merged =
+        all.into_inner().unwrap_or_else(PoisonError::into_inner).into_iter().reduce(|mut left, right| {
+            for (left, right) in left.iter_mut().zip(right) {
+                right.into_iter().for_each(|Ranked(hit)| offer(left, top_k, hit));
+            }
+            left
+        });
     let sorted = |best: Best| best.into_sorted_vec().into_iter().map(|Ranked(hit)| hit).collect();
     merged.unwrap_or_default().into_iter().map(sorted).collect()
 }
