@@ -42,6 +42,29 @@ pub fn create<T, E: From<Error>>(target: &Path, fill: impl FnOnce(&Path) -> Resu
     Ok(result)
 }
 
+/// Writes a file, which appears under its name whole or not at all.
+///
+/// # Errors
+/// If it cannot be written.
+pub fn write_whole(path: &Path, content: &[u8]) -> Result<()> {
+    let io = |source| Error::io(path, source);
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    let mut file = tempfile::Builder::new().prefix(".sentir-").tempfile_in(folder).map_err(io)?;
+    std::io::Write::write_all(&mut file, content).map_err(io)?;
+    file.as_file().sync_all().map_err(io)?;
+    #[cfg(unix)]
+    {
+        // What others may read like any other file of the directory.
+        use std::os::unix::fs::PermissionsExt as _;
+        let _ = fs::set_permissions(file.path(), fs::Permissions::from_mode(0o644));
+    }
+    file.persist(path).map_err(|error| io(error.error))?;
+    Ok(())
+}
+
 /// A model directory.
 pub(crate) struct Original<'a> {
     pub path: &'a Path,

@@ -194,20 +194,5 @@ impl TrainingRecord {
 /// # Errors
 /// If it cannot be written.
 pub fn write_text(path: &Path, text: &str) -> Result<()> {
-    let io = |source| Error::Io { path: path.to_owned(), source };
-    let folder = match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
-    let mut file = tempfile::Builder::new().prefix(".sentir-").tempfile_in(folder).map_err(io)?;
-    std::io::Write::write_all(&mut file, text.as_bytes()).map_err(io)?;
-    file.as_file().sync_all().map_err(io)?;
-    #[cfg(unix)]
-    {
-        // What others may read like any other file of the directory.
-        use std::os::unix::fs::PermissionsExt as _;
-        let _ = std::fs::set_permissions(file.path(), std::fs::Permissions::from_mode(0o644));
-    }
-    file.persist(path).map_err(|error| io(error.error))?;
-    Ok(())
+    Ok(sentir_model::directory::write_whole(path, text.as_bytes())?)
 }

@@ -11,7 +11,7 @@ use crate::compress::{Embeddings, Precision, Ranges, quantize};
 use crate::error::{Error, Result};
 use crate::rows::Rows;
 use crate::scan::{Found, QUERIES};
-use crate::top_k::{Hit, best_of_blocks};
+use crate::top_k::{Hit, Keep, best_of_blocks};
 
 /// What candidates are scored by in the end.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
@@ -86,8 +86,8 @@ impl<'a> Compressed<'a> {
     }
 }
 
-/// The vectors of `corpus` that are nearest to each of `queries` `[queries, dimensions]`, best first, by the dot product. `ranges` are those
-/// by which int8 and uint8 were made. Memory beside the result is that of [`crate::top_k::search`].
+/// The vectors of `corpus` that are nearest to each of `queries` `[queries, dimensions]`, best first, by the dot product, among those that `keep` says yes to.
+/// `ranges` are those by which int8 and uint8 were made. Memory beside the result is that of [`crate::top_k::search`].
 ///
 /// # Errors
 /// If the corpus is not whole rows of the queries' width, ranges are missing, the multiplier is zero, or a query has NaN (for int8 and
@@ -97,6 +97,7 @@ pub fn quantized_search(
     corpus: Compressed<'_>,
     ranges: Option<&Ranges>,
     options: &QuantizedSearchOptions<'_>,
+    keep: Keep<'_>,
 ) -> Result<Vec<Vec<Hit>>> {
     let width = queries.width();
     let precision = corpus.precision();
@@ -127,15 +128,15 @@ pub fn quantized_search(
         let narrow = Compressed::of(&narrow).map_or(&[][..], Compressed::bytes);
         let found = match corpus {
             Compressed::Int8(values) => {
-                products(bytemuck::cast_slice(narrow), Bytes::Signed(values), width, candidates)
+                products(bytemuck::cast_slice(narrow), Bytes::Signed(values), width, candidates, keep)
             }
             Compressed::Uint8(values) => {
                 let less: Vec<i8> = narrow.iter().map(|byte| (byte ^ 0x80).cast_signed()).collect();
-                products(&less, Bytes::Unsigned(values), width, candidates)
+                products(&less, Bytes::Unsigned(values), width, candidates, keep)
             }
             // The highest bit of all bytes flipped on both sides changes no distance.
             Compressed::Binary(_) | Compressed::Ubinary(_) => {
-                distances(narrow, corpus.bytes(), stored, candidates)
+                distances(narrow, corpus.bytes(), stored, candidates, keep)
             }
         };
         for (query, hits) in some.iter().zip(found) {
@@ -173,7 +174,7 @@ impl Memory {
 }
 
 /// The highest products of bytes. Queries of an unsigned corpus are 128 less than they are.
-fn products(queries: &[i8], corpus: Bytes<'_>, width: usize, top_k: usize) -> Vec<Vec<Hit>> {
+fn products(queries: &[i8], corpus: Bytes<'_>, width: usize, top_k: usize, keep: Keep<'_>) -> Vec<Vec<Hit>> {
     let count = queries.len() / width;
     let packed = PackedMatrix::from_int8(queries, count, width);
     let ones = vec![1.0; count];
@@ -181,32 +182,39 @@ fn products(queries: &[i8], corpus: Bytes<'_>, width: usize, top_k: usize) -> Ve
         Bytes::Signed(values) => values.len() / width,
         Bytes::Unsigned(values) => values.len() / width,
     };
-    best_of_blocks([rows, count], rows_of_block(count), top_k, |rows, floors, memory: &mut Memory, found| {
-        memory.scores.resize(rows.len() * count, 0.0);
-        let here = rows.start * width..rows.end * width;
-        match corpus {
-            Bytes::Signed(values) => {
-                gemm_bytes(Bytes::Signed(&values[here]), rows.len(), &packed, &mut memory.scores)
-            }
-            Bytes::Unsigned(values) => {
-                let values = &values[here];
-                gemm_bytes(Bytes::Unsigned(values), rows.len(), &packed, &mut memory.scores);
-                for (row, scores) in values.chunks_exact(width).zip(memory.scores.chunks_exact_mut(count)) {
-                    let sum: u32 = row.iter().map(|&byte| u32::from(byte)).sum();
-                    scores.iter_mut().for_each(|score| *score += 128.0 * sum as f32);
+    best_of_blocks(
+        [rows, count],
+        rows_of_block(count),
+        top_k,
+        keep,
+        |rows, floors, memory: &mut Memory, found| {
+            memory.scores.resize(rows.len() * count, 0.0);
+            let here = rows.start * width..rows.end * width;
+            match corpus {
+                Bytes::Signed(values) => {
+                    gemm_bytes(Bytes::Signed(&values[here]), rows.len(), &packed, &mut memory.scores)
+                }
+                Bytes::Unsigned(values) => {
+                    let values = &values[here];
+                    gemm_bytes(Bytes::Unsigned(values), rows.len(), &packed, &mut memory.scores);
+                    for (row, scores) in values.chunks_exact(width).zip(memory.scores.chunks_exact_mut(count))
+                    {
+                        let sum: u32 = row.iter().map(|&byte| u32::from(byte)).sum();
+                        scores.iter_mut().for_each(|score| *score += 128.0 * sum as f32);
+                    }
                 }
             }
-        }
-        memory.reaching(floors, &ones, found);
-    })
+            memory.reaching(floors, &ones, found);
+        },
+    )
 }
 
 /// The lowest numbers of bits that differ, negated.
-fn distances(queries: &[u8], corpus: &[u8], bytes: usize, top_k: usize) -> Vec<Vec<Hit>> {
+fn distances(queries: &[u8], corpus: &[u8], bytes: usize, top_k: usize, keep: Keep<'_>) -> Vec<Vec<Hit>> {
     let count = queries.len() / bytes;
     let ones = vec![1.0; count];
     let shape = [corpus.len() / bytes, count];
-    best_of_blocks(shape, rows_of_block(count), top_k, |rows, floors, memory: &mut Memory, found| {
+    best_of_blocks(shape, rows_of_block(count), top_k, keep, |rows, floors, memory: &mut Memory, found| {
         memory.bits.resize(rows.len() * count, 0);
         memory.scores.clear();
         hamming(&corpus[rows.start * bytes..rows.end * bytes], queries, bytes, &mut memory.bits);

@@ -28,6 +28,9 @@ impl Default for SearchOptions {
     }
 }
 
+/// Whether a row of the corpus may be found. It is asked only about rows that would be.
+pub type Keep<'a> = &'a (dyn Fn(usize) -> bool + Sync);
+
 /// One vector of the corpus that was found.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Hit {
@@ -97,29 +100,41 @@ pub(crate) fn score_to_beat(best: &Best, top_k: usize) -> f32 {
 /// If the widths differ.
 pub fn search(queries: &Rows, corpus: &Rows, options: &SearchOptions) -> Result<Vec<Vec<Hit>>> {
     similarity::check_widths(queries, corpus)?;
-    Ok(search_slice(queries, corpus.as_slice(), options))
+    Ok(search_slice(queries, corpus.as_slice(), options, &|_| true))
 }
 
-/// [`search`] in `corpus` `[rows, width]`, rows as they lie in a file.
+/// [`search`] in `corpus` `[rows, width]`, rows as they lie in a file, among those that `keep` says yes to.
 ///
 /// # Panics
 /// If the corpus is not whole rows of the queries' width.
-pub fn search_slice(queries: &Rows, corpus: &[f32], options: &SearchOptions) -> Vec<Vec<Hit>> {
+pub fn search_slice(
+    queries: &Rows,
+    corpus: &[f32],
+    options: &SearchOptions,
+    keep: Keep<'_>,
+) -> Vec<Vec<Hit>> {
     let width = queries.width();
     assert!(corpus.len().is_multiple_of(width), "{} numbers are not rows of {width}", corpus.len());
     let queries = similarity::prepared(queries, options.similarity);
     let some = queries.as_slice().chunks(QUERIES.saturating_mul(width));
-    some.flat_map(|queries| search_some(queries, corpus, width, options)).collect()
+    some.flat_map(|queries| search_some(queries, corpus, width, options, keep)).collect()
 }
 
 /// [`search`] for at most [`QUERIES`] prepared queries.
-fn search_some(queries: &[f32], corpus: &[f32], width: usize, options: &SearchOptions) -> Vec<Vec<Hit>> {
+fn search_some(
+    queries: &[f32],
+    corpus: &[f32],
+    width: usize,
+    options: &SearchOptions,
+    keep: Keep<'_>,
+) -> Vec<Vec<Hit>> {
     let scan = Scan::new(queries, width, options.similarity);
     let shape = [corpus.len() / width, queries.len() / width];
     best_of_blocks(
         shape,
         scan.block(),
         options.top_k,
+        keep,
         |rows, floors, (memory, unit): &mut (Memory, Vec<f32>), found| {
             let mut rows = &corpus[rows.start * width..rows.end * width];
             if options.similarity == Similarity::Cosine {
@@ -139,6 +154,7 @@ pub(crate) fn best_of_blocks<M: Default>(
     [rows, queries]: [usize; 2],
     block: usize,
     top_k: usize,
+    keep: Keep<'_>,
     look: impl Fn(Range<usize>, &[f32], &mut M, &mut Vec<Found>) + Sync,
 ) -> Vec<Vec<Hit>> {
     if top_k == 0 || rows == 0 {
@@ -161,6 +177,9 @@ pub(crate) fn best_of_blocks<M: Default>(
             for found in &found {
                 let query = found.query as usize;
                 let hit = Hit { index: start + found.row as usize, score: found.score };
+                if !keep(hit.index) {
+                    continue;
+                }
                 offer(&mut best[query], top_k, hit);
                 floors[query] = score_to_beat(&best[query], top_k);
             }

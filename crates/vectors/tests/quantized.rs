@@ -54,7 +54,8 @@ fn finds_what_sentence_transformers_finds() {
             rescore_multiplier: case.rescore_multiplier,
         };
         let found =
-            quantized_search(&queries, Compressed::of(&stored).unwrap(), Some(&ranges), &options).unwrap();
+            quantized_search(&queries, Compressed::of(&stored).unwrap(), Some(&ranges), &options, &|_| true)
+                .unwrap();
         assert_eq!(found.len(), case.queries);
         for (query, hits) in found.iter().enumerate() {
             let about = format!("{precision}, rescore {}, width {}, query {query}", case.rescore, case.width);
@@ -110,7 +111,10 @@ fn equals_the_plain_loops_in_any_number_of_threads() {
         for threads in [1, 3] {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
             let found = pool.install(|| {
-                quantized_search(&queries, Compressed::of(&stored).unwrap(), Some(&ranges), &options).unwrap()
+                quantized_search(&queries, Compressed::of(&stored).unwrap(), Some(&ranges), &options, &|_| {
+                    true
+                })
+                .unwrap()
             });
             for (hits, query) in found.iter().zip(asked.chunks(width)) {
                 let mut expected: Vec<(i32, usize)> = rows
@@ -138,7 +142,7 @@ fn the_whole_vectors_settle_it() {
                 rescore: Rescore::Full(corpus.as_slice()),
                 rescore_multiplier: multiplier,
             };
-            quantized_search(&queries, Compressed::of(&stored).unwrap(), Some(&ranges), &options)
+            quantized_search(&queries, Compressed::of(&stored).unwrap(), Some(&ranges), &options, &|_| true)
         };
         // With all rows as candidates it is the exact search.
         let options =
@@ -148,7 +152,7 @@ fn the_whole_vectors_settle_it() {
     }
     let stored = quantize(corpus, Precision::Int8, Some(&ranges)).unwrap();
     let search = |queries: &Rows, ranges: Option<&Ranges>| {
-        quantized_search(queries, Compressed::of(&stored).unwrap(), ranges, &Default::default())
+        quantized_search(queries, Compressed::of(&stored).unwrap(), ranges, &Default::default(), &|_| true)
     };
     assert!(search(&queries, None).unwrap_err().to_string().contains("ranges"));
     let narrow = Rows::new(vec![1.0; 7], 7).unwrap();
