@@ -5,7 +5,7 @@ use clap::{Args, Parser, Subcommand};
 use sentir::{Precision, Similarity, Truncation, WeightType};
 
 use crate::commands::{
-    card, demo, download, encode, evaluate, inspect, mine, prune, quantize, search, similarity, train,
+    card, demo, download, encode, evaluate, index, inspect, mine, prune, quantize, search, similarity, train,
 };
 
 /// Sentence embeddings: encode texts, compare them, search in them, fine-tune models
@@ -35,6 +35,7 @@ pub(crate) enum Command {
     Encode(encode::Arguments),
     Similarity(similarity::Arguments),
     Search(search::Arguments),
+    Index(index::Arguments),
     Mine(mine::Arguments),
     Inspect(inspect::Arguments),
     Quantize(quantize::Arguments),
@@ -58,7 +59,7 @@ pub(crate) struct Global {
 }
 
 /// Which model, and how it reads texts.
-#[derive(Args, Default)]
+#[derive(Args, Clone, Default)]
 pub(crate) struct ModelArguments {
     /// A model directory, or the id of a model on the Hugging Face hub
     #[arg(long, value_name = "DIR|ID", help_heading = "Model")]

@@ -5,6 +5,7 @@ pub(crate) mod demo;
 pub(crate) mod download;
 pub(crate) mod encode;
 pub(crate) mod evaluate;
+pub(crate) mod index;
 pub(crate) mod inspect;
 pub(crate) mod mine;
 pub(crate) mod prune;

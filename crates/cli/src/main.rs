@@ -49,6 +49,7 @@ fn run(cli: &Cli) -> Result<()> {
         Command::Encode(arguments) => commands::encode::run(arguments, &cli.global),
         Command::Similarity(arguments) => commands::similarity::run(arguments, &cli.global),
         Command::Search(arguments) => commands::search::run(arguments, &cli.global),
+        Command::Index(arguments) => commands::index::run(arguments, &cli.global),
         Command::Mine(arguments) => commands::mine::run(arguments, &cli.global),
         Command::Inspect(arguments) => commands::inspect::run(arguments, &cli.global),
         Command::Quantize(arguments) => commands::quantize::run(arguments, &cli.global),

@@ -44,6 +44,7 @@
 
 #![forbid(unsafe_code)]
 
+pub use sentir_index as index;
 pub use sentir_model::{
     Description, EncodeOptions, Encoded, Error, Isa, LoadOptions, MatrixError, ModuleDescription, Prompts,
     PruneOptions, Pruned, QuantizeOptions, Result, SentenceTransformer, Task, Trainable, Truncation,

@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 use std::io::{self, BufRead, IsTerminal, Write};
 use std::path::PathBuf;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clap::Args;
+use sentir::index::{Found, Index, Store};
 use sentir::{Hit, Rows, SearchOptions, SentenceTransformer, Similarity, Task, search};
 use serde::Serialize;
+use serde_json::Value;
 
 use crate::arguments::{Global, ModelArguments, PromptArguments, at_least_one, similarity_function};
 use crate::input::{self, Columns, Format, Origin, Texts};
@@ -22,15 +24,18 @@ pub(crate) struct Arguments {
     #[arg(conflicts_with = "queries")]
     question: Option<String>,
     /// File of texts to search in: .txt, .jsonl, .csv, .tsv or .parquet
-    #[arg(long, value_name = "FILE")]
-    corpus: PathBuf,
+    #[arg(long, value_name = "FILE", required_unless_present = "index")]
+    corpus: Option<PathBuf>,
+    /// An index to search in, from sentir index
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["corpus", "column", "corpus_format", "corpus_prompt", "corpus_prompt_name", "similarity_fn"])]
+    index: Option<PathBuf>,
     /// The column of the corpus that holds the texts; needed if there is more than one
     #[arg(long, value_name = "NAME")]
     column: Option<String>,
     /// Format of the corpus, where the extension does not tell
     #[arg(long, value_name = "FORMAT", value_enum)]
     corpus_format: Option<Format>,
-    /// More columns of the corpus to print with each hit, separated by commas
+    /// More columns of the corpus, or of what the index keeps, to print with each hit, separated by commas
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     show: Vec<String>,
     /// File of questions
@@ -79,17 +84,22 @@ Examples:
 
 The last one asks for questions until Ctrl-D. Indices count the lines or rows
 of the files from zero, a header not counted. With --show, a hit in JSON has
-\"show\": {\"answer\": \"...\"} too.";
+\"show\": {\"answer\": \"...\"} too; with --index, it has \"id\" in place of \"index\".";
 
-/// Encodes the corpus once, then answers.
+/// Encodes the corpus once, or opens the index, then answers.
 pub(crate) fn run(arguments: &Arguments, global: &Global) -> Result<()> {
-    let columns = Columns {
-        text: arguments.column.as_deref(),
-        shown: &arguments.show,
-        option: "--column",
-        format_option: "--corpus-format",
+    let texts = match &arguments.corpus {
+        Some(path) => {
+            let columns = Columns {
+                text: arguments.column.as_deref(),
+                shown: &arguments.show,
+                option: "--column",
+                format_option: "--corpus-format",
+            };
+            Some(input::read(path, arguments.corpus_format, columns)?)
+        }
+        None => None,
     };
-    let corpus = input::read(&arguments.corpus, arguments.corpus_format, columns)?;
     let queries = match (&arguments.queries, &arguments.question) {
         (Some(path), _) => {
             let columns = Columns {
@@ -104,20 +114,29 @@ pub(crate) fn run(arguments: &Arguments, global: &Global) -> Result<()> {
         (None, None) => None,
     };
     let model = model::load(&arguments.model, global)?;
-    let prompt = PromptArguments {
-        prompt_name: arguments.corpus_prompt_name.clone(),
-        prompt: arguments.corpus_prompt.clone(),
+    let corpus = match (texts, &arguments.index) {
+        (Some(texts), _) => {
+            let prompt = PromptArguments {
+                prompt_name: arguments.corpus_prompt_name.clone(),
+                prompt: arguments.corpus_prompt.clone(),
+            };
+            let encoding = Encoding {
+                arguments: &arguments.model,
+                prompt: &prompt,
+                task: Task::Document,
+                normalize: false,
+                quiet: global.quiet,
+                what: "corpus",
+            };
+            let vectors = encoding.sentences(&model, &texts)?.embeddings;
+            Corpus::Texts { texts, vectors }
+        }
+        (None, Some(path)) => {
+            Corpus::Index(super::index::open_for(path, &model, arguments.model.truncate_dim, global.quiet)?)
+        }
+        (None, None) => bail!("give --corpus or --index"),
     };
-    let encoding = Encoding {
-        arguments: &arguments.model,
-        prompt: &prompt,
-        task: Task::Document,
-        normalize: false,
-        quiet: global.quiet,
-        what: "corpus",
-    };
-    let vectors = encoding.sentences(&model, &corpus)?.embeddings;
-    let searcher = Searcher { arguments, quiet: global.quiet, model: &model, corpus: &corpus, vectors };
+    let searcher = Searcher { arguments, quiet: global.quiet, model: &model, corpus };
     match queries {
         Some(queries) => {
             let hits = searcher.find(&queries)?;
@@ -137,19 +156,32 @@ fn one(question: &str) -> Texts {
     Texts { texts: vec![question.to_owned()], shown: Vec::new(), origin: Origin::Arguments }
 }
 
+/// What is searched in.
+enum Corpus {
+    Texts { texts: Texts, vectors: Rows },
+    Index(Index),
+}
+
+/// A text that was found.
+#[derive(Serialize)]
+struct Answer {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    index: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<String>,
+    score: f32,
+    /// With an index, whose file may be far away.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    text: Option<String>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    show: BTreeMap<String, String>,
+}
+
 /// The answer to one question, for scripts.
 #[derive(Serialize)]
 struct QueryLine<'a> {
     query: usize,
-    hits: Vec<HitLine<'a>>,
-}
-
-#[derive(Serialize)]
-struct HitLine<'a> {
-    index: usize,
-    score: f32,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    show: Option<BTreeMap<&'a str, &'a str>>,
+    hits: &'a [Answer],
 }
 
 /// A corpus ready to be searched.
@@ -157,13 +189,12 @@ struct Searcher<'a> {
     arguments: &'a Arguments,
     quiet: bool,
     model: &'a SentenceTransformer,
-    corpus: &'a Texts,
-    vectors: Rows,
+    corpus: Corpus,
 }
 
 impl Searcher<'_> {
     /// The hits of each question.
-    fn find(&self, questions: &Texts) -> Result<Vec<Vec<Hit>>> {
+    fn find(&self, questions: &Texts) -> Result<Vec<Vec<Answer>>> {
         let prompt = PromptArguments {
             prompt_name: self.arguments.prompt_name.clone(),
             prompt: self.arguments.prompt.clone(),
@@ -177,8 +208,51 @@ impl Searcher<'_> {
             what: "questions",
         };
         let questions = encoding.sentences(self.model, questions)?.embeddings;
-        let similarity = self.arguments.similarity_fn.unwrap_or(self.model.similarity_function());
-        Ok(search(&questions, &self.vectors, &SearchOptions { similarity, top_k: self.arguments.top_k })?)
+        let top_k = self.arguments.top_k;
+        match &self.corpus {
+            Corpus::Texts { texts, vectors } => {
+                let similarity = self.arguments.similarity_fn.unwrap_or(self.model.similarity_function());
+                let found = search(&questions, vectors, &SearchOptions { similarity, top_k })?;
+                let shown = |row: usize| {
+                    let columns = self.arguments.show.iter().zip(&texts.shown);
+                    columns.map(|(name, values)| (name.clone(), values[row].clone())).collect()
+                };
+                let answer = |hit: Hit| Answer {
+                    index: Some(hit.index),
+                    id: None,
+                    score: hit.score,
+                    text: None,
+                    show: shown(hit.index),
+                };
+                Ok(found.into_iter().map(|hits| hits.into_iter().map(answer).collect()).collect())
+            }
+            Corpus::Index(index) => {
+                let found = index.search(&questions, top_k)?;
+                found
+                    .into_iter()
+                    .map(|hits| hits.into_iter().map(|hit| self.of_index(hit)).collect())
+                    .collect()
+            }
+        }
+    }
+
+    fn of_index(&self, found: Found) -> Result<Answer> {
+        let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        let mut show = BTreeMap::new();
+        for name in &self.arguments.show {
+            let Some(value) = found.entry.get(name) else {
+                let kept: Vec<&str> = found.entry.keys().map(String::as_str).collect();
+                bail!("--show {name}: the index keeps {}; build it with --show {name}", kept.join(", "));
+            };
+            show.insert(name.clone(), text(value));
+        }
+        Ok(Answer {
+            index: None,
+            id: Some(found.id),
+            score: found.score,
+            text: found.entry.get("text").map(text),
+            show,
+        })
     }
 
     /// Answers the lines of standard input one by one until its end.
@@ -218,35 +292,27 @@ impl Searcher<'_> {
         out: &mut dyn Write,
         index: usize,
         question: Option<&str>,
-        hits: &[Hit],
+        hits: &[Answer],
     ) -> io::Result<()> {
-        let shown = |hit: &Hit| -> Vec<(&str, &str)> {
-            let columns = self.arguments.show.iter().zip(&self.corpus.shown);
-            columns.map(|(name, values)| (name.as_str(), values[hit.index].as_str())).collect()
-        };
         if self.arguments.json {
-            let hits = hits.iter().map(|hit| HitLine {
-                index: hit.index,
-                score: hit.score,
-                show: (!self.arguments.show.is_empty()).then(|| shown(hit).into_iter().collect()),
-            });
-            serde_json::to_writer(&mut *out, &QueryLine { query: index, hits: hits.collect() })?;
+            serde_json::to_writer(&mut *out, &QueryLine { query: index, hits })?;
             return writeln!(out);
         }
         const LETTERS: usize = 90;
         if let Some(question) = question {
             writeln!(out, "{index}: {}", line(question, LETTERS))?;
         }
-        writeln!(out, "   score  index  text")?;
+        let key = if matches!(self.corpus, Corpus::Index(_)) { "id" } else { "index" };
+        writeln!(out, "   score  {key:>5}  text")?;
         for hit in hits {
-            writeln!(
-                out,
-                "{:>8.4}  {:>5}  {}",
-                hit.score,
-                hit.index,
-                line(&self.corpus.texts[hit.index], LETTERS)
-            )?;
-            for (name, value) in shown(hit) {
+            let (key, text) = match (&self.corpus, hit.index) {
+                (Corpus::Texts { texts, .. }, Some(row)) => (row.to_string(), texts.texts[row].as_str()),
+                _ => (hit.id.clone().unwrap_or_default(), hit.text.as_deref().unwrap_or_default()),
+            };
+            writeln!(out, "{:>8.4}  {:>5}  {}", hit.score, line(&key, 20), line(text, LETTERS))?;
+            // In the order in which they were asked for.
+            for name in &self.arguments.show {
+                let value = hit.show.get(name).map_or("", String::as_str);
                 for (number, line) in lines(value).enumerate() {
                     let label = if number == 0 { format!("{name}: ") } else { String::new() };
                     writeln!(out, "{:17}{label}{line}", "")?;
