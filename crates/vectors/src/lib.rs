@@ -22,7 +22,9 @@
 
 pub mod bm25;
 pub mod compress;
+pub mod dedup;
 pub mod error;
+pub mod hard_negatives;
 pub mod metrics;
 pub mod mine;
 pub mod products;
