@@ -33,8 +33,11 @@ pub(crate) enum Format {
 impl Format {
     const KNOWN: &str = ".txt, .jsonl, .ndjson, .csv, .tsv or .parquet";
 
-    /// The format that the file's extension stands for.
-    fn of(path: &Path, option: &str) -> Result<Self> {
+    /// The format that was given, else the one that the file's extension stands for.
+    pub(crate) fn of(path: &Path, given: Option<Self>, option: &str) -> Result<Self> {
+        if let Some(format) = given {
+            return Ok(format);
+        }
         let extension = path.extension().map(|extension| extension.to_string_lossy().to_lowercase());
         Ok(match extension.as_deref() {
             Some("txt") => Self::Txt,
@@ -111,10 +114,7 @@ pub(crate) fn read(path: &Path, format: Option<Format>, columns: Columns<'_>) ->
     if path.is_dir() {
         bail!("{}: this is a directory; name a file of texts in it", path.display());
     }
-    let format = match format {
-        Some(format) => format,
-        None => Format::of(path, columns.format_option)?,
-    };
+    let format = Format::of(path, format, columns.format_option)?;
     let name = path.display().to_string();
     match format {
         // Read where it lies: a parquet file may hold far more than the columns that are wanted.
@@ -137,6 +137,27 @@ pub(crate) fn read_bytes(path: &Path) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     open(path)?.read_to_end(&mut bytes).map_err(|error| unreadable(path, &error))?;
     Ok(bytes)
+}
+
+/// The file without the texts that do not `stay`, its other lines or rows as they are, a header kept. Not for parquet.
+pub(crate) fn without(path: &Path, format: Format, stay: &[bool]) -> Result<String> {
+    let name = path.display().to_string();
+    let text = utf8(&name, read_bytes(path)?)?;
+    let changed = || anyhow!("{name}: the file has changed meanwhile; run it again");
+    match format {
+        Format::Csv | Format::Tsv => {
+            let kind = if format == Format::Csv { csv::Kind::Csv } else { csv::Kind::Tsv };
+            csv::without(&text, kind, stay).ok_or_else(changed)
+        }
+        _ => {
+            let lines: Vec<&str> = text.lines().collect();
+            if lines.len() < stay.len() {
+                return Err(changed());
+            }
+            let left = lines.iter().zip(stay).filter(|(_, stay)| **stay);
+            Ok(left.fold(String::new(), |all, (line, _)| all + line + "\n"))
+        }
+    }
 }
 
 fn open(path: &Path) -> Result<File> {
@@ -270,10 +291,10 @@ mod tests {
             ("a.tsv", Format::Tsv),
             ("a.parquet", Format::Parquet),
         ] {
-            assert_eq!(Format::of(Path::new(path), "--input-format").unwrap(), format, "{path}");
+            assert_eq!(Format::of(Path::new(path), None, "--input-format").unwrap(), format, "{path}");
         }
-        assert!(Format::of(Path::new("a.xlsx"), "--input-format").is_err());
-        assert!(Format::of(Path::new("a"), "--input-format").is_err());
+        assert!(Format::of(Path::new("a.xlsx"), None, "--input-format").is_err());
+        assert!(Format::of(Path::new("a"), None, "--input-format").is_err());
     }
 
     #[test]

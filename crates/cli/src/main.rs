@@ -51,6 +51,7 @@ fn run(cli: &Cli) -> Result<()> {
         Command::Search(arguments) => commands::search::run(arguments, &cli.global),
         Command::Index(arguments) => commands::index::run(arguments, &cli.global),
         Command::Mine(arguments) => commands::mine::run(arguments, &cli.global),
+        Command::Dedup(arguments) => commands::dedup::run(arguments, &cli.global),
         Command::Inspect(arguments) => commands::inspect::run(arguments, &cli.global),
         Command::Quantize(arguments) => commands::quantize::run(arguments, &cli.global),
         Command::Prune(arguments) => commands::prune::run(arguments, &cli.global),

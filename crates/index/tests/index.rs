@@ -122,7 +122,7 @@ fn compressed_vectors_are_found_by_themselves_and_settled_by_the_whole_ones() {
         assert!(common >= least, "{name}: {common} of 60");
         // A deleted row is not found, nor does it take a place.
         let gone = found[0][0].id.clone();
-        assert!(index.delete(&[gone.clone()]).unwrap().is_empty());
+        assert!(index.delete(std::slice::from_ref(&gone)).unwrap().is_empty());
         let found = index.search(&queries, 3).unwrap();
         assert!(found[0].iter().all(|hit| hit.id != gone) && found[0].len() == 3);
     }

@@ -54,4 +54,4 @@ pub use sentir_model::{directory, download, tokens};
 pub use sentir_train as train;
 pub use sentir_vectors::compress::{Embeddings, Precision, Ranges, quantize};
 pub use sentir_vectors::top_k::{Hit, SearchOptions, search};
-pub use sentir_vectors::{Rows, Similarity, metrics, mine, quantized, similarity};
+pub use sentir_vectors::{Rows, Similarity, dedup, hard_negatives, metrics, mine, quantized, similarity};

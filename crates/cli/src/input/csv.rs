@@ -47,6 +47,32 @@ pub(super) fn parse(name: &str, text: &str, kind: Kind, columns: Columns<'_>) ->
     }
 }
 
+/// The header and the rows that `stay`, as they are; none if there are not as many rows.
+pub(super) fn without(text: &str, kind: Kind, stay: &[bool]) -> Option<String> {
+    let mut reader = csv::ReaderBuilder::new()
+        .delimiter(if kind == Kind::Csv { b',' } else { b'\t' })
+        .quoting(kind == Kind::Csv)
+        .from_reader(text.as_bytes());
+    let mut record = csv::StringRecord::new();
+    let mut starts = Vec::with_capacity(stay.len() + 1);
+    reader.headers().ok()?;
+    while reader.read_record(&mut record).ok()? {
+        starts.push(record.position()?.byte() as usize);
+    }
+    if starts.len() != stay.len() {
+        return None;
+    }
+    starts.push(text.len());
+    let mut left = text.get(..starts[0])?.to_owned();
+    for (at, _) in stay.iter().enumerate().filter(|(_, stay)| **stay) {
+        if !left.ends_with('\n') {
+            left.push('\n');
+        }
+        left.push_str(text.get(starts[at]..starts[at + 1])?);
+    }
+    Some(left)
+}
+
 /// A quoted field that never ends swallows the rest of the file. The reader takes that for one long field; we do not.
 fn unclosed(name: &str, text: &str, start: usize, kind: Kind) -> Option<anyhow::Error> {
     let rest = text.get(start..)?.trim_end();
@@ -79,6 +105,17 @@ mod tests {
         let shown: Vec<String> = shown.iter().map(|&name| name.to_owned()).collect();
         let columns = Columns { text: column, shown: &shown, option: "--column", ..Default::default() };
         parse("file", text, kind, columns).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn rows_that_stay_are_as_they_were() {
+        let text = "id,text\r\n1,\"a, \"\"b\"\"\nc\"\r\n2,\r\n\r\n3, d ";
+        let stay = |stay: &[bool]| without(text, Kind::Csv, stay);
+        assert_eq!(stay(&[true; 3]).unwrap(), text);
+        assert_eq!(stay(&[false, true, true]).unwrap(), "id,text\r\n2,\r\n\r\n3, d ");
+        assert_eq!(stay(&[true, false, false]).unwrap(), "id,text\r\n1,\"a, \"\"b\"\"\nc\"\r\n");
+        assert_eq!(stay(&[true; 2]), None);
+        assert_eq!(without("a\tb\n1\t\"\n2\t3", Kind::Tsv, &[false, true]).unwrap(), "a\tb\n2\t3");
     }
 
     #[test]
