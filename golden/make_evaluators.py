@@ -12,9 +12,12 @@ from itertools import pairwise
 from pathlib import Path
 
 from sentence_transformers import SentenceTransformer
+import numpy as np
 from sentence_transformers.sentence_transformer.evaluation import (
-    EmbeddingSimilarityEvaluator, InformationRetrievalEvaluator, TripletEvaluator,
+    BinaryClassificationEvaluator, EmbeddingSimilarityEvaluator, InformationRetrievalEvaluator, MSEEvaluator,
+    ParaphraseMiningEvaluator, RerankingEvaluator, TranslationEvaluator, TripletEvaluator,
 )
+from sklearn.metrics import accuracy_score, precision_recall_fscore_support
 
 HERE = Path(__file__).parent
 
@@ -54,6 +57,41 @@ TRIPLETS = [
     {"anchor": "He counts the boats.", "positive": "a number of ships", "negative": "He counts the trains."},
     {"anchor": "Same on both sides", "positive": "No difference.", "negative": "No difference."},
     {"anchor": "Close the window", "positive": "It is cold in here, shut it!", "negative": "Open the door"},
+]
+BINARY = [
+    {"sentence1": pair["sentence1"], "sentence2": pair["sentence2"], "label": int(pair["score"] > 0.6)} for pair in PAIRS
+] + [
+    {"sentence1": "The boat crossed the lake.", "sentence2": "They went over the water by boat.", "label": 0},
+    {"sentence1": "Buy bread, please.", "sentence2": "The mill is closed.", "label": 1},
+    {"sentence1": "The mill is closed.", "sentence2": "The mill is closed.", "label": 0},
+    {"sentence1": "Trains run late.", "sentence2": "Trains are never on time.", "label": 1},
+]
+PARAPHRASES = [
+    {"id": "a", "text": "Buy bread, please.", "duplicates": ["c"]},
+    {"id": "b", "text": "The mill is closed.", "duplicates": ["e"]},
+    {"id": "c", "text": "Please get some bread.", "duplicates": ["d"]},
+    {"id": "d", "text": "We need bread, bring it.", "duplicates": []},
+    {"id": "e", "text": "Nobody works at the mill today.", "duplicates": []},
+    {"id": "f", "text": "Поезд опоздал.", "duplicates": ["g"]},
+    {"id": "g", "text": "Поезд пришёл не вовремя.", "duplicates": []},
+    {"id": "h", "text": "Two dogs run to the lake.", "duplicates": []},
+    {"id": "i", "text": "The mill is closed.", "duplicates": []},
+]
+RERANKING = [
+    {"query": "How do I upload a video?", "positive": ["Press the red button.", "Upload it on the page of films."],
+     "negative": ["The boat leaves at nine.", "Buy bread, please.", "The mill is closed."]},
+    {"query": "when does the boat leave", "positive": ["The boat leaves at nine."],
+     "negative": ["The boat leaves at nine.", "Trains run late.", "Two dogs run to the lake."]},
+    {"query": "Где поезд?", "positive": ["Поезд опоздал."], "negative": ["Она читает книгу.", "Поезд пришёл не вовремя."]},
+    {"query": "nothing answers", "positive": ["Yes."], "negative": []},
+]
+TRANSLATION = [
+    {"source": "The train is late.", "target": "Поезд опоздал."},
+    {"source": "She reads a book.", "target": "Она читает книгу."},
+    {"source": "The mill is closed.", "target": "Мельница закрыта."},
+    {"source": "The mill does not work.", "target": "Мельница закрыта."},
+    {"source": "Two dogs run.", "target": "Бегут две собаки."},
+    {"source": "Buy bread.", "target": "Купи хлеба."},
 ]
 MODULES = [
     {"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Transformer"},
@@ -99,10 +137,32 @@ def case(name, evaluator_name, **settings):
         "triplet": TripletEvaluator(
             *([triplet[key] for triplet in TRIPLETS] for key in ["anchor", "positive", "negative"]), name=evaluator_name),
     }
+    column = lambda rows, key: [row[key] for row in rows]
+    ids = {row["id"]: row["text"] for row in PARAPHRASES}
+    duplicates = [(row["id"], other) for row in PARAPHRASES for other in row["duplicates"]]
+    teacher = SentenceTransformer(str(HERE / "models" / "bert"), device="cpu")
+    evaluators.update({
+        "binary": BinaryClassificationEvaluator(
+            column(BINARY, "sentence1"), column(BINARY, "sentence2"), column(BINARY, "label"), name=evaluator_name),
+        "paraphrases": ParaphraseMiningEvaluator(ids, duplicates, name=evaluator_name),
+        "closed_paraphrases": ParaphraseMiningEvaluator(ids, duplicates, add_transitive_closure=True, name=evaluator_name, max_pairs=12),
+        "reranking": RerankingEvaluator(RERANKING, at_k=3, name=evaluator_name),
+        "translation": TranslationEvaluator(column(TRANSLATION, "source"), column(TRANSLATION, "target"), name=evaluator_name),
+        "mse": MSEEvaluator(column(TRANSLATION, "source"), column(TRANSLATION, "target"), teacher_model=teacher, name=evaluator_name),
+    })
     results = {}
     for key, evaluator in evaluators.items():
         metrics = named(evaluator(model))
         results[key] = {"primary_metric": evaluator.primary_metric, "metrics": metrics}
+    # Bitext mining as MTEB 1.x and 2.x define it: the nearest target of each source, weighted means over the pairs.
+    sides = [model.encode(column(TRANSLATION, key), normalize_embeddings=True) for key in ["source", "target"]]
+    nearest = np.argmax(sides[0] @ sides[1].T, axis=1)
+    gold = np.arange(len(TRANSLATION))
+    precision, recall, f1, _ = precision_recall_fscore_support(gold, nearest, average="weighted", zero_division=0)
+    prefix = f"{evaluator_name}_" if evaluator_name else ""
+    results["bitext"] = {"primary_metric": f"{prefix}f1", "metrics": [
+        [f"{prefix}f1", f1], [f"{prefix}accuracy", accuracy_score(gold, nearest)],
+        [f"{prefix}precision", precision], [f"{prefix}recall", recall]]}
     return {"name": name, "evaluator_name": evaluator_name, "files": files, "results": results}
 
 
@@ -111,6 +171,10 @@ record = {
     "queries": QUERIES,
     "pairs": PAIRS,
     "triplets": TRIPLETS,
+    "binary": BINARY,
+    "paraphrases": PARAPHRASES,
+    "reranking": RERANKING,
+    "translation": TRANSLATION,
     "cases": [
         case("plain", "tiny"),
         case("without a name", "", similarity_fn_name="dot"),

@@ -12,17 +12,27 @@ use sentir_vectors::Rows;
 
 use crate::{Error, Result};
 
+mod binary_classification;
 mod embedding_similarity;
 mod information_retrieval;
 mod jsonl;
 mod loss;
+mod mse;
+mod paraphrase_mining;
+mod reranking;
 mod several;
+mod translation;
 mod triplet;
 
+pub use binary_classification::BinaryClassification;
 pub use embedding_similarity::{EmbeddingSimilarity, ScoredPair};
 pub use information_retrieval::{Fields, InformationRetrieval, Query};
 pub use loss::EvalLoss;
+pub use mse::Mse;
+pub use paraphrase_mining::ParaphraseMining;
+pub use reranking::{Reranking, RerankingSample};
 pub use several::Several;
+pub use translation::{Translation, TranslationMetrics};
 pub use triplet::Triplet;
 
 /// Something that judges a model.

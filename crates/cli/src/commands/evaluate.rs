@@ -1,16 +1,21 @@
-//! `sentir evaluate`: how good a model is, by the evaluators of sentence-transformers. What they compute is in the library.
+//! `sentir evaluate`: how good a model is, by the evaluators of sentence-transformers. What they compute is in the library; on what, `data.rs`;
+//! many at once, `suite.rs`.
+
+mod data;
+mod suite;
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use sentir::train::evaluate::{EmbeddingSimilarity, Evaluator, Triplet};
+use sentir::SentenceTransformer;
+use sentir::train::evaluate::Evaluator;
 use serde::Serialize;
 
+use self::data::Data;
 use crate::arguments::{Global, ModelArguments};
-use crate::evaluation;
 use crate::interrupt::{self, Interrupted};
 use crate::model;
 use crate::terminal::{self, Progress};
@@ -19,24 +24,11 @@ use crate::terminal::{self, Progress};
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {
-    /// Pairs of texts with a score of how alike they are: .csv or .tsv with or without a header, .jsonl, .parquet
-    #[arg(long, value_name = "FILE")]
-    sts: Option<PathBuf>,
-    /// The columns of --sts
-    #[arg(long, value_name = "NAMES", value_delimiter = ',', default_value = "sentence1,sentence2,score")]
-    sts_columns: Vec<String>,
-    /// Questions, a JSON object a line: {"text": …, "relevant": the ids of what answers}
-    #[arg(long, value_name = "FILE", requires = "corpus")]
-    retrieval: Option<PathBuf>,
-    /// What is searched for --retrieval, a JSON object a line: {"id": …, "text": …}
-    #[arg(long, value_name = "FILE", requires = "retrieval")]
-    corpus: Option<PathBuf>,
-    /// A key of these two files that has another name: relevant=kb,document=question,query=text,id=id
-    #[arg(long, value_name = "NAME=KEY", value_delimiter = ',', requires = "retrieval")]
-    field: Vec<String>,
-    /// Triplets of texts: .csv, .tsv, .jsonl or .parquet with the columns anchor, positive and negative
-    #[arg(long, value_name = "FILE")]
-    triplets: Option<PathBuf>,
+    #[command(flatten)]
+    data: Data,
+    /// Many data sets and models at once: a file of TOML whose tables [[data]] have a name and these options as keys
+    #[arg(long, value_name = "FILE.toml", help_heading = "Data")]
+    suite: Option<PathBuf>,
     #[command(flatten)]
     model: ModelArguments,
     /// Also write the results as a table: evaluator,metric,value
@@ -53,6 +45,8 @@ Examples:
   sentir evaluate --model models/all-MiniLM-L6-v2 \\
       --retrieval queries.jsonl --corpus corpus.jsonl --csv results.csv
 
+  sentir evaluate --model models/all-MiniLM-L6-v2 --suite examples/suite.toml
+
 Names and values of the metrics are those of sentence-transformers 6.2.
 Questions get the model's prompt for queries, what is searched that for
 documents, where the model has such prompts.";
@@ -67,9 +61,17 @@ struct Outcome {
 
 /// Measures with one evaluator after the other.
 pub(crate) fn run(arguments: &Arguments, global: &Global) -> Result<()> {
-    let evaluators = evaluators(arguments)?;
+    let evaluators = arguments.data.evaluators(Path::new(""), global.quiet)?;
+    if let Some(path) = &arguments.suite {
+        if !evaluators.is_empty() {
+            bail!("--suite says what is measured: put the other files into it");
+        }
+        return suite::run(arguments, path, global);
+    }
     if evaluators.is_empty() {
-        bail!("there is nothing to measure with: give --sts, --retrieval with --corpus, or --triplets");
+        bail!(
+            "there is nothing to measure with: give --sts, --retrieval with --corpus, --triplets or another file of data"
+        );
     }
     let model = model::load(&arguments.model, global)?;
     let progress = Progress::new(global.quiet, "measuring", "evaluators");
@@ -79,27 +81,11 @@ pub(crate) fn run(arguments: &Arguments, global: &Global) -> Result<()> {
     for (done, (evaluator, own)) in (0..).zip(evaluators) {
         progress.describe(evaluator);
         progress.set(done, count);
-        let metrics = own.evaluate(&model, Some(interrupt::flag())).map_err(|error| match error {
-            sentir::train::Error::Interrupted => Interrupted::BEFORE_WRITING.into(),
-            other => anyhow::Error::from(other),
-        })?;
-        let primary = own.primary_metric(&model);
-        if metrics.iter().any(|(name, value)| *name == primary && value.is_nan()) {
-            progress.leave(format_args!(
-                "notice: {evaluator}: {primary} is not a number: to the model, all pairs are equally alike"
-            ));
-        }
-        outcomes.push(Outcome { evaluator, primary, metrics });
+        outcomes.push(measure(&model, evaluator, own.as_ref(), &progress)?);
     }
     drop((polling, progress));
     if let Some(path) = &arguments.csv {
-        let mut text = String::from("evaluator,metric,value\n");
-        for outcome in &outcomes {
-            for (name, value) in &outcome.metrics {
-                text += &format!("{},{name},{value}\n", outcome.evaluator);
-            }
-        }
-        sentir::train::record::write_text(path, &text).with_context(|| path.display().to_string())?;
+        write_csv(path, &[], outcomes.iter().map(|own| (Vec::new(), own)))?;
     }
     let json: BTreeMap<&str, BTreeMap<&str, f64>> = outcomes
         .iter()
@@ -108,24 +94,42 @@ pub(crate) fn run(arguments: &Arguments, global: &Global) -> Result<()> {
     terminal::answer(arguments.json, &json, |out| write(out, &outcomes))
 }
 
-fn evaluators(arguments: &Arguments) -> Result<Vec<(&'static str, Box<dyn Evaluator>)>> {
-    let mut all: Vec<(&'static str, Box<dyn Evaluator>)> = Vec::new();
-    if let Some(path) = &arguments.sts {
-        let Ok(columns) = <[String; 3]>::try_from(arguments.sts_columns.clone()) else {
-            bail!("--sts-columns: three names are expected, two of texts and one of the score");
-        };
-        all.push(("sts", Box::new(EmbeddingSimilarity::from_path("", path, &columns)?)));
-    }
-    if let (Some(queries), Some(corpus)) = (&arguments.retrieval, &arguments.corpus) {
-        all.push((
-            "retrieval",
-            Box::new(evaluation::retrieval(queries, corpus, "--field", &arguments.field)?),
+/// What one evaluator finds.
+fn measure(
+    model: &SentenceTransformer,
+    evaluator: &'static str,
+    own: &dyn Evaluator,
+    progress: &Progress,
+) -> Result<Outcome> {
+    let metrics = own.evaluate(model, Some(interrupt::flag())).map_err(|error| match error {
+        sentir::train::Error::Interrupted => Interrupted::BEFORE_WRITING.into(),
+        other => anyhow::Error::from(other),
+    })?;
+    let primary = own.primary_metric(model);
+    if metrics.iter().any(|(name, value)| *name == primary && value.is_nan()) {
+        progress.leave(format_args!(
+            "notice: {evaluator}: {primary} is not a number: to the model, all pairs are equally alike"
         ));
     }
-    if let Some(path) = &arguments.triplets {
-        all.push(("triplets", Box::new(Triplet::from_path("", path, 0.0)?)));
+    Ok(Outcome { evaluator, primary, metrics })
+}
+
+/// A row for each metric, after `columns` that tell outcomes apart.
+fn write_csv<'a>(
+    path: &Path,
+    columns: &[&str],
+    outcomes: impl Iterator<Item = (Vec<&'a str>, &'a Outcome)>,
+) -> Result<()> {
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    writer.write_record([columns, &["evaluator", "metric", "value"]].concat())?;
+    for (about, own) in outcomes {
+        for (name, value) in &own.metrics {
+            let value = value.to_string();
+            writer.write_record([&about[..], &[own.evaluator, name, &value]].concat())?;
+        }
     }
-    Ok(all)
+    let text = String::from_utf8(writer.into_inner()?)?;
+    sentir::train::record::write_text(path, &text).with_context(|| path.display().to_string())
 }
 
 fn write(out: &mut dyn Write, outcomes: &[Outcome]) -> io::Result<()> {

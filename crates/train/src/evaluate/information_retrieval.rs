@@ -99,7 +99,8 @@ impl InformationRetrieval {
 
     /// Reads queries and documents, each a file with a JSON object a line:
     /// `{"id": "q1", "text": "How do I ...?", "relevant": ["d7", "d9"]}` and `{"id": "d7", "text": "To upload ..."}`.
-    /// `fields` says under which keys; other keys are ignored. Ids are strings or whole numbers.
+    /// `fields` says under which keys; other keys are ignored. Ids are strings or whole numbers; where no document has one, they are the
+    /// numbers of the lines, from zero.
     ///
     /// # Errors
     /// [`Error::Data`] with file and line: for a line that is no such object, an id that stands twice, an id of no document;
@@ -112,8 +113,11 @@ impl InformationRetrieval {
     ) -> Result<Self> {
         let mut ids = HashSet::new();
         let mut documents = Vec::new();
-        for line in jsonl::read(corpus)? {
-            let id = line.id(fields.id)?;
+        let lines = jsonl::read(corpus)?;
+        // Where no document has an id, documents are known by their lines, as searches count them.
+        let numbered = lines.iter().all(|line| !line.has(fields.id));
+        for line in lines {
+            let id = if numbered { (line.line_number() - 1).to_string() } else { line.id(fields.id)? };
             if !ids.insert(id.clone()) {
                 return Err(line.error(format!("a second document with the id \"{id}\": ids must differ")));
             }

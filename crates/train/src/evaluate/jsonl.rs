@@ -65,6 +65,17 @@ impl Line {
         }
     }
 
+    /// Strings, or only one that stands for a list.
+    pub(super) fn strings(&self, key: &str) -> Result<Vec<String>> {
+        let value = self.get(key)?;
+        let one = std::slice::from_ref(value);
+        let values = value.as_array().map_or(one, Vec::as_slice);
+        let text = |value: &Value| {
+            value.as_str().map(str::to_owned).ok_or_else(|| self.other(key, value, "a list of strings"))
+        };
+        values.iter().map(text).collect()
+    }
+
     /// A finite number.
     pub(super) fn number(&self, key: &str) -> Result<f64> {
         let value = self.get(key)?;

@@ -1,0 +1,168 @@
+//! What a model is measured on: the options of `sentir evaluate`, which are the keys of a data set of a suite too.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, bail};
+use clap::Args;
+use sentir::train::evaluate::{
+    BinaryClassification, EmbeddingSimilarity, Evaluator, Mse, ParaphraseMining, Reranking, Translation,
+    TranslationMetrics, Triplet,
+};
+use sentir::{EncodeOptions, LoadOptions};
+use serde::Deserialize;
+
+use crate::evaluation;
+use crate::model;
+
+#[derive(Args, Deserialize, Default, Debug, Clone)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub(super) struct Data {
+    /// In a suite: what the data set is called.
+    #[arg(skip)]
+    pub(super) name: String,
+    /// Pairs of texts with a score of how alike they are: .csv or .tsv with or without a header, .jsonl, .parquet
+    #[arg(long, value_name = "FILE", help_heading = "Data")]
+    sts: Option<PathBuf>,
+    /// The columns of --sts [default: sentence1,sentence2,score]
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', help_heading = "Data")]
+    sts_columns: Vec<String>,
+    /// Questions, a JSON object a line: {"text": …, "relevant": the ids of what answers}
+    #[arg(long, value_name = "FILE", requires = "corpus", help_heading = "Data")]
+    retrieval: Option<PathBuf>,
+    /// What is searched for --retrieval, a JSON object a line: {"id": …, "text": …}; without ids, lines are counted from zero
+    #[arg(long, value_name = "FILE", requires = "retrieval", help_heading = "Data")]
+    corpus: Option<PathBuf>,
+    /// A key of these two files that has another name: relevant=kb,document=question,query=text,id=id
+    #[arg(
+        long,
+        value_name = "NAME=KEY",
+        value_delimiter = ',',
+        requires = "retrieval",
+        help_heading = "Data"
+    )]
+    field: Vec<String>,
+    /// Triplets of texts: .csv, .tsv, .jsonl or .parquet with the columns anchor, positive and negative
+    #[arg(long, value_name = "FILE", help_heading = "Data")]
+    triplets: Option<PathBuf>,
+    /// Pairs of texts that say the same (1) or not (0): .csv, .tsv, .jsonl or .parquet
+    #[arg(long, value_name = "FILE", help_heading = "Data")]
+    binary: Option<PathBuf>,
+    /// The columns of --binary [default: sentence1,sentence2,label]
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', requires = "binary", help_heading = "Data")]
+    binary_columns: Vec<String>,
+    /// Texts to mine for pairs that say the same, a JSON object a line: {"text": …, "group": …}, or {"id": …, "text": …, "duplicates": ids}
+    #[arg(long, value_name = "FILE", help_heading = "Data")]
+    paraphrases: Option<PathBuf>,
+    /// The keys of --paraphrases [default: text,group]
+    #[arg(
+        long,
+        value_name = "NAMES",
+        value_delimiter = ',',
+        requires = "paraphrases",
+        help_heading = "Data"
+    )]
+    paraphrases_columns: Vec<String>,
+    /// Texts to rank, a JSON object a line: {"query": …, "positive": texts, "negative": texts}
+    #[arg(long, value_name = "FILE", help_heading = "Data")]
+    reranking: Option<PathBuf>,
+    /// Texts and their translations: accuracy both ways
+    #[arg(long, value_name = "FILE", help_heading = "Data")]
+    translation: Option<PathBuf>,
+    /// Texts and their translations: F1 as MTEB measures bitext mining
+    #[arg(long, value_name = "FILE", help_heading = "Data")]
+    bitext: Option<PathBuf>,
+    /// The columns of --translation, --bitext and --mse [default: source,target]
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', help_heading = "Data")]
+    translation_columns: Vec<String>,
+    /// Texts and their translations: how far the vectors of targets are from those that --teacher gives the sources
+    #[arg(long, value_name = "FILE", requires = "teacher", help_heading = "Data")]
+    mse: Option<PathBuf>,
+    /// The model whose vectors --mse measures against
+    #[arg(long, value_name = "DIR|ID", requires = "mse", help_heading = "Data")]
+    teacher: Option<String>,
+}
+
+/// An evaluator and what it is called in results.
+pub(super) type Named = (&'static str, Box<dyn Evaluator>);
+
+impl Data {
+    /// All that are asked for. Relative paths are relative to `folder`.
+    pub(super) fn evaluators(&self, folder: &Path, quiet: bool) -> Result<Vec<Named>> {
+        let mut all: Vec<Named> = Vec::new();
+        let at = |path: &PathBuf| folder.join(path);
+        if let Some(path) = &self.sts {
+            let what = "two of texts and one of the score";
+            let columns =
+                names("--sts-columns", &self.sts_columns, ["sentence1", "sentence2", "score"], what)?;
+            all.push(("sts", Box::new(EmbeddingSimilarity::from_path("", &at(path), &columns)?)));
+        }
+        match (&self.retrieval, &self.corpus) {
+            (Some(queries), Some(corpus)) => {
+                let own = evaluation::retrieval(&at(queries), &at(corpus), "--field", &self.field)?;
+                all.push(("retrieval", Box::new(own)));
+            }
+            (None, None) => {}
+            _ => bail!("retrieval and corpus go together: one file of questions, one of what is searched"),
+        }
+        if let Some(path) = &self.triplets {
+            all.push(("triplets", Box::new(Triplet::from_path("", &at(path), 0.0)?)));
+        }
+        if let Some(path) = &self.binary {
+            let what = "two of texts and one of the label";
+            let columns =
+                names("--binary-columns", &self.binary_columns, ["sentence1", "sentence2", "label"], what)?;
+            all.push(("binary", Box::new(BinaryClassification::from_path("", &at(path), &columns)?)));
+        }
+        if let Some(path) = &self.paraphrases {
+            let what = "of the text and of its group";
+            let keys = names("--paraphrases-columns", &self.paraphrases_columns, ["text", "group"], what)?;
+            let own = ParaphraseMining::from_jsonl("", &at(path), keys.each_ref().map(String::as_str))?;
+            all.push(("paraphrases", Box::new(own)));
+        }
+        if let Some(path) = &self.reranking {
+            all.push(("reranking", Box::new(Reranking::from_jsonl("", &at(path), 10)?)));
+        }
+        let what = "of the source and of the target";
+        let sides = names("--translation-columns", &self.translation_columns, ["source", "target"], what)?;
+        for (name, path, metrics) in [
+            ("translation", &self.translation, TranslationMetrics::Accuracy),
+            ("bitext", &self.bitext, TranslationMetrics::Bitext),
+        ] {
+            if let Some(path) = path {
+                all.push((name, Box::new(Translation::from_path("", &at(path), &sides, metrics)?)));
+            }
+        }
+        match (&self.mse, &self.teacher) {
+            (Some(path), Some(teacher)) => {
+                let data =
+                    sentir::train::data::Dataset::read("translations", &[at(path)], Some(sides.as_slice()))?;
+                let [source, target] = data.columns.as_slice() else {
+                    bail!("{}: two columns of texts are needed", path.display());
+                };
+                let teacher = model::find(teacher, None, LoadOptions::default(), quiet)?;
+                let vectors = teacher.encode(&source.texts, &EncodeOptions::default())?.embeddings;
+                all.push(("mse", Box::new(Mse::new("", target.texts.clone(), vectors)?)));
+            }
+            (None, None) => {}
+            _ => bail!("mse and teacher go together: a file of texts, and the model whose vectors are right"),
+        }
+        Ok(all)
+    }
+}
+
+/// Exactly as many names as there are by default.
+fn names<const N: usize>(
+    option: &str,
+    given: &[String],
+    default: [&str; N],
+    what: &str,
+) -> Result<[String; N]> {
+    if given.is_empty() {
+        return Ok(default.map(str::to_owned));
+    }
+    let number = if N == 2 { "two" } else { "three" };
+    match <[String; N]>::try_from(given.to_vec()) {
+        Ok(names) => Ok(names),
+        Err(_) => bail!("{option}: {number} names are expected, {what}"),
+    }
+}

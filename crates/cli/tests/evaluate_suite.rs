@@ -1,0 +1,171 @@
+//! `sentir evaluate` on the other kinds of data, and `--suite`: many data sets, several models, one table.
+
+mod common;
+
+use common::{path, root, sentir};
+use serde_json::Value;
+
+fn model() -> String {
+    path(root().join("golden/models/bert"))
+}
+
+/// Files of `golden/evaluators.json`, where what they must give is recorded.
+fn files(folder: &std::path::Path) -> Value {
+    let golden: Value =
+        serde_json::from_slice(&std::fs::read(root().join("golden/evaluators.json")).unwrap()).unwrap();
+    for name in ["binary", "paraphrases", "reranking", "translation"] {
+        let lines: String = golden[name].as_array().unwrap().iter().map(|line| format!("{line}\n")).collect();
+        std::fs::write(folder.join(format!("{name}.jsonl")), lines).unwrap();
+    }
+    golden
+}
+
+#[test]
+fn every_kind_of_data_is_measured() {
+    let folder = tempfile::tempdir().unwrap();
+    let golden = files(folder.path());
+    let at = |name: &str| path(folder.path().join(name));
+    let (model, binary, paraphrases, reranking, translation) = (
+        model(),
+        at("binary.jsonl"),
+        at("paraphrases.jsonl"),
+        at("reranking.jsonl"),
+        at("translation.jsonl"),
+    );
+    let answer = sentir([
+        "evaluate",
+        "--model",
+        &model,
+        "--binary",
+        &binary,
+        "--paraphrases",
+        &paraphrases,
+        "--reranking",
+        &reranking,
+        "--translation",
+        &translation,
+        "--bitext",
+        &translation,
+        "--mse",
+        &translation,
+        "--teacher",
+        &model,
+        "--json",
+    ]);
+    assert_eq!(answer.code, Some(0), "{}", answer.stderr);
+    let found: Value = serde_json::from_str(&answer.stdout).unwrap();
+    // The case whose model is the plain one.
+    let recorded = &golden["cases"][0]["results"];
+    for evaluator in ["binary", "paraphrases", "translation", "bitext", "mse"] {
+        for pair in recorded[evaluator]["metrics"].as_array().unwrap() {
+            let name = pair[0].as_str().unwrap().strip_prefix("tiny_").unwrap();
+            let (got, expected) = (found[evaluator][name].as_f64().unwrap(), pair[1].as_f64().unwrap());
+            assert!(
+                (got - expected).abs() <= 1e-6 * expected.abs().max(1.0),
+                "{evaluator} {name}: {got} for {expected}"
+            );
+        }
+    }
+    assert!(found["reranking"]["ndcg@10"].as_f64().unwrap() > 0.0);
+}
+
+#[test]
+fn a_suite_is_one_table() {
+    let folder = tempfile::tempdir().unwrap();
+    files(folder.path());
+    let at = |name: &str| path(folder.path().join(name));
+    let cased = path(root().join("golden/models/bert-cased"));
+    let suite = format!(
+        "models = [{cased:?}]\n[[data]]\nname = \"pairs\"\nbinary = \"binary.jsonl\"\n\
+         [[data]]\nname = \"words\"\ntranslation = \"translation.jsonl\"\nbitext = \"translation.jsonl\"\n"
+    );
+    std::fs::write(at("suite.toml"), suite).unwrap();
+    let run = |more: &[&str]| {
+        let (model, suite) = (model(), at("suite.toml"));
+        let words = [&["evaluate", "--model", &model, "--suite", &suite], more].concat();
+        let answer = sentir(words);
+        assert_eq!(answer.code, Some(0), "{}", answer.stderr);
+        answer.stdout
+    };
+    let table = run(&["--csv", &at("out.csv")]);
+    let lines: Vec<&str> = table.lines().collect();
+    assert_eq!(lines.len(), 4, "{table}");
+    assert!(lines[0].starts_with("data ") && lines[0].ends_with("bert  bert-cased"), "{table}");
+    assert!(lines[1].starts_with("pairs") && lines[1].contains("binary cosine_ap"), "{table}");
+    let json: Value = serde_json::from_str(&run(&["--json"])).unwrap();
+    let value = json[&model()]["pairs"]["binary"]["cosine_ap"].as_f64().unwrap();
+    assert!(lines[1].contains(&format!("{value:.4}")), "{table}");
+    assert!(json[&cased]["words"]["bitext"]["f1"].is_number());
+    let csv = std::fs::read_to_string(at("out.csv")).unwrap();
+    assert!(csv.starts_with("model,data,evaluator,metric,value\n"), "{csv}");
+    assert_eq!(csv.lines().count(), 1 + 2 * (8 + 3 + 4));
+}
+
+#[test]
+fn the_suite_of_the_examples_can_be_used() {
+    let answer =
+        sentir(["evaluate", "--model", &model(), "--suite", &path(root().join("examples/suite.toml"))]);
+    assert_eq!(answer.code, Some(0), "{}", answer.stderr);
+    assert!(answer.stdout.contains("same or not") && answer.stdout.contains("ndcg@10"), "{}", answer.stdout);
+}
+
+#[test]
+fn mistakes_are_explained() {
+    let folder = tempfile::tempdir().unwrap();
+    files(folder.path());
+    let at = |name: &str| path(folder.path().join(name));
+    for (name, text) in [
+        ("key.toml", "[[data]]\nname = \"a\"\nbinry = \"binary.jsonl\"\n"),
+        ("nothing.toml", "[[data]]\nname = \"a\"\n"),
+        ("none.toml", "data = []\n"),
+        (
+            "twice.toml",
+            "[[data]]\nname = \"a\"\nbinary = \"binary.jsonl\"\n[[data]]\nname = \"a\"\nbinary = \"binary.jsonl\"\n",
+        ),
+        ("missing.toml", "[[data]]\nname = \"a\"\nbinary = \"gone.jsonl\"\n"),
+        ("half.toml", "[[data]]\nname = \"a\"\nretrieval = \"binary.jsonl\"\n"),
+        ("broken.toml", "[[data]\n"),
+        ("label.csv", "sentence1,sentence2,label\na,b,1\nc,d,2\n"),
+        (
+            "unknown.jsonl",
+            "{\"id\": 1, \"text\": \"a\", \"duplicates\": [2]}\n{\"id\": 3, \"text\": \"b\"}\n",
+        ),
+        ("itself.jsonl", "{\"id\": 1, \"text\": \"a\", \"duplicates\": [1]}\n{\"id\": 3, \"text\": \"b\"}\n"),
+        ("alone.jsonl", "{\"text\": \"a\", \"group\": 1}\n"),
+        ("rank.jsonl", "{\"query\": \"a\", \"positive\": [1], \"negative\": \"b\"}\n"),
+        ("empty.jsonl", "{\"query\": \"a\", \"positive\": [], \"negative\": \"b\"}\n"),
+    ] {
+        std::fs::write(at(name), text).unwrap();
+    }
+    for (words, code, parts) in [
+        (vec!["--suite", "key.toml"], 1, vec!["key.toml", "line 3", "binry"]),
+        (vec!["--suite", "nothing.toml"], 1, vec!["a: there is nothing to measure with"]),
+        (vec!["--suite", "none.toml"], 1, vec!["no [[data]]"]),
+        (vec!["--suite", "twice.toml"], 1, vec!["two data sets are called \"a\""]),
+        (vec!["--suite", "missing.toml"], 1, vec!["gone.jsonl"]),
+        (vec!["--suite", "half.toml"], 1, vec!["retrieval and corpus go together"]),
+        (vec!["--suite", "broken.toml"], 1, vec!["broken.toml", "line 1"]),
+        (vec!["--suite", "gone.toml"], 1, vec!["gone.toml"]),
+        (vec!["--suite", "none.toml", "--binary", "binary.jsonl"], 1, vec!["put the other files into it"]),
+        (vec!["--binary", "label.csv"], 1, vec!["label.csv", "row 2", "the label is 2"]),
+        (vec!["--paraphrases", "unknown.jsonl"], 1, vec!["row 1", "no text with the id \"2\""]),
+        (vec!["--paraphrases", "itself.jsonl"], 1, vec!["no duplicate of itself"]),
+        (vec!["--paraphrases", "alone.jsonl"], 1, vec!["at least two texts"]),
+        (vec!["--reranking", "rank.jsonl"], 1, vec!["\"positive\" is", "list of strings"]),
+        (vec!["--reranking", "empty.jsonl"], 1, vec!["texts that answer"]),
+        (vec!["--mse", "translation.jsonl"], 2, vec!["--teacher"]),
+        (vec!["--translation", "label.csv"], 1, vec!["source", "sentence1"]),
+    ] {
+        let files: Vec<String> = words
+            .iter()
+            .map(|word: &&str| if word.contains('.') { at(word) } else { (*word).to_owned() })
+            .collect();
+        let mut all = vec!["evaluate".to_owned(), "--model".to_owned(), model()];
+        all.extend(files);
+        let answer = sentir(&all);
+        assert_eq!(answer.code, Some(code), "{words:?}: {}", answer.stderr);
+        for part in parts {
+            assert!(answer.stderr.contains(part), "{words:?}: {part} in {}", answer.stderr);
+        }
+    }
+}
