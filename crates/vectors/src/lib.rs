@@ -21,6 +21,7 @@
 #![forbid(unsafe_code)]
 
 pub mod bm25;
+pub mod classify;
 pub mod compress;
 pub mod dedup;
 pub mod error;
