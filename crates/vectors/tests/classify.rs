@@ -93,6 +93,7 @@ fn weights_are_those_of_scikit_learn() {
         let (rows, labels) = data(case.rows, case.width, case.classes, case.classes);
         let options = LogisticOptions { c: case.c, balanced: case.balanced, tol: 1e-7, max_iter: 1000 };
         let fitted = LogisticRegression::fit(&rows, &labels, &options).unwrap();
+        assert!(fitted.converged, "{fitted:?}");
         let model = &fitted.model;
         // Two classes have one set of weights there.
         let skipped = case.classes - case.coef.len();
@@ -110,7 +111,7 @@ fn weights_are_those_of_scikit_learn() {
         let (test, _) = data(20, case.width, case.classes, case.classes + 50);
         let probabilities = model.predict_proba(&test).unwrap();
         for (got, expected) in probabilities.as_slice().iter().zip(case.probabilities.iter().flatten()) {
-            assert!((f64::from(*got) - expected).abs() < 1e-4, "{got} for {expected}");
+            assert!((f64::from(*got) - expected).abs() < 5e-5, "{got} for {expected}");
         }
         for threads in [1, 3] {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();

@@ -8,6 +8,9 @@ const MEMORY: usize = 10;
 /// Sufficient decrease and curvature of the Wolfe conditions.
 const DECREASE: f64 = 1e-4;
 const CURVATURE: f64 = 0.9;
+/// Values are believed up to this part of them, slopes beyond: near the end a step lowers the value by less than its rounding (the approximate Wolfe
+/// conditions of Hager and Zhang 2005).
+const NOISE: f64 = 1e-6;
 
 /// What came out.
 #[derive(Debug, Clone, PartialEq)]
@@ -103,14 +106,15 @@ fn downhill(gradient: &[f64], moves: &[Vec<f64>], turns: &[Vec<f64>]) -> Vec<f64
 /// A step that meets the strong Wolfe conditions (algorithms 3.5 and 3.6); if rounding hides them, one that goes down at least; none if there is
 /// none.
 fn length(along: &mut impl FnMut(f64) -> (f64, f64), value: f64, slope: f64, first: f64) -> Option<f64> {
-    let low_enough = |step: f64, there: f64| there <= value + DECREASE * step * slope;
+    let noise = NOISE * value.abs();
+    let low_enough = |step: f64, there: f64| there <= value + DECREASE * step * slope + noise;
     let flat_enough = |slope_there: f64| slope_there.abs() <= -CURVATURE * slope;
     let (mut low, mut low_value, mut low_slope) = (0.0, value, slope);
     let mut step = first;
     let mut high = None;
     for _ in 0..30 {
         let (there, slope_there) = along(step);
-        if !there.is_finite() || !low_enough(step, there) || (low > 0.0 && there >= low_value) {
+        if !there.is_finite() || !low_enough(step, there) || (low > 0.0 && there > low_value + noise) {
             high = Some(step);
             break;
         }
@@ -135,7 +139,7 @@ fn length(along: &mut impl FnMut(f64) -> (f64, f64), value: f64, slope: f64, fir
         let inside = curve > 0.0 && (0.1..=0.9).contains(&(parabola / width));
         let step = low + if inside { parabola } else { 0.5 * width };
         let (there, slope_there) = along(step);
-        if !there.is_finite() || !low_enough(step, there) || there >= low_value {
+        if !there.is_finite() || !low_enough(step, there) || there > low_value + noise {
             high = step;
         } else {
             if flat_enough(slope_there) {
@@ -150,7 +154,7 @@ fn length(along: &mut impl FnMut(f64) -> (f64, f64), value: f64, slope: f64, fir
             break;
         }
     }
-    (low > 0.0 && low_value < value).then_some(low)
+    (low > 0.0 && low_value <= value + noise).then_some(low)
 }
 
 #[cfg(test)]
