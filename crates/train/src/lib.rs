@@ -8,6 +8,7 @@
 pub mod arguments;
 pub mod card;
 pub mod checkpoint;
+pub mod classifier;
 pub mod data;
 pub mod demo;
 pub mod doctor;
