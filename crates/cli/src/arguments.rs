@@ -5,8 +5,8 @@ use clap::{Args, Parser, Subcommand};
 use sentir::{Precision, Similarity, Truncation, WeightType};
 
 use crate::commands::{
-    card, dedup, demo, download, encode, evaluate, index, inspect, mine, prune, quantize, search, similarity,
-    train,
+    card, classify, dedup, demo, download, encode, evaluate, index, inspect, mine, prune, quantize, search,
+    similarity, train,
 };
 
 /// Sentence embeddings: encode texts, compare them, search in them, fine-tune models
@@ -38,6 +38,7 @@ pub(crate) enum Command {
     Search(search::Arguments),
     Index(index::Arguments),
     Mine(mine::Arguments),
+    Classify(classify::Arguments),
     Dedup(dedup::Arguments),
     Inspect(inspect::Arguments),
     Quantize(quantize::Arguments),

@@ -1,6 +1,7 @@
 //! One file per command: its arguments, and what it does.
 
 pub(crate) mod card;
+pub(crate) mod classify;
 pub(crate) mod dedup;
 pub(crate) mod demo;
 pub(crate) mod download;

@@ -4,6 +4,7 @@
 mod arguments;
 mod commands;
 mod evaluation;
+mod fingerprint;
 mod input;
 mod interrupt;
 mod model;
@@ -51,6 +52,7 @@ fn run(cli: &Cli) -> Result<()> {
         Command::Search(arguments) => commands::search::run(arguments, &cli.global),
         Command::Index(arguments) => commands::index::run(arguments, &cli.global),
         Command::Mine(arguments) => commands::mine::run(arguments, &cli.global),
+        Command::Classify(arguments) => commands::classify::run(arguments, &cli.global),
         Command::Dedup(arguments) => commands::dedup::run(arguments, &cli.global),
         Command::Inspect(arguments) => commands::inspect::run(arguments, &cli.global),
         Command::Quantize(arguments) => commands::quantize::run(arguments, &cli.global),

@@ -133,8 +133,8 @@ fn what_does_not_fit_is_explained() {
         ),
         (words(&["index", "info", &at("nothing")]), 1, "sentir index build"),
         (words(&["index", "delete", &index]), 2, "--ids"),
-        (words(&["index", "update", &index, "--model", &cased, "--input", &texts]), 1, "it was built with"),
-        (words(&["search", "--model", &cased, "--index", &index, "x"]), 1, "it was built with"),
+        (words(&["index", "update", &index, "--model", &cased, "--input", &texts]), 1, "it was made with"),
+        (words(&["search", "--model", &cased, "--index", &index, "x"]), 1, "it was made with"),
         (
             words(&["search", "--model", &bert, "--index", &index, "--corpus", &texts, "x"]),
             2,

@@ -52,6 +52,9 @@ pub use sentir_model::{
 };
 pub use sentir_model::{directory, download, tokens};
 pub use sentir_train as train;
+pub use sentir_vectors::Error as VectorsError;
 pub use sentir_vectors::compress::{Embeddings, Precision, Ranges, quantize};
 pub use sentir_vectors::top_k::{Hit, SearchOptions, search};
-pub use sentir_vectors::{Rows, Similarity, dedup, hard_negatives, metrics, mine, quantized, similarity};
+pub use sentir_vectors::{
+    Rows, Similarity, classify, dedup, hard_negatives, metrics, mine, quantized, similarity,
+};

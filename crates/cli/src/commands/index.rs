@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
 use sentir::index::{Entry, Index, Settings, Store};
-use sentir::{EncodeOptions, Precision, Rows, SentenceTransformer, Similarity, Task};
+use sentir::{Precision, Rows, SentenceTransformer, Similarity, Task};
 use serde_json::{Map, Value, json};
 
 use crate::arguments::{Global, ModelArguments, PromptArguments, similarity_function};
+use crate::fingerprint::{self, probe};
 use crate::input::{self, Columns, Format, Texts};
 use crate::model::{self, Encoding};
 use crate::terminal::{self, grouped, notice, size};
@@ -218,16 +219,6 @@ impl About {
     }
 }
 
-/// A text whose vector tells models apart.
-const PROBE: &str = "Where does the river end? Где кончается река? 1024 § Wo der Fluß endet.";
-
-fn probe(model: &SentenceTransformer, truncate_dim: Option<usize>) -> Result<Rows> {
-    let options = EncodeOptions { truncate_dim, ..EncodeOptions::default() };
-    let mut probe = model.encode_task(&[PROBE], Task::Any, &options)?.embeddings;
-    probe.normalize();
-    Ok(probe)
-}
-
 /// Opens an index and fails if `model` does not give the vectors that it holds.
 pub(crate) fn open_for(
     directory: &Path,
@@ -238,39 +229,10 @@ pub(crate) fn open_for(
     let index = Index::open(directory)?;
     let about = &index.manifest().about;
     let named = about.get("model").and_then(Value::as_str).unwrap_or("another model");
-    let probe = probe(model, About::read(&index).truncate_dim.or(truncate_dim))?;
-    let kept: Vec<f32> = about
-        .get("probe")
-        .and_then(Value::as_array)
-        .into_iter()
-        .flatten()
-        .filter_map(Value::as_f64)
-        .map(|x| x as f32)
-        .collect();
-    if kept.len() != probe.width() {
-        bail!(
-            "{}: its vectors have {} dimensions, those of this model {}; it was built with {named}",
-            directory.display(),
-            index.manifest().dimensions,
-            probe.width()
-        );
-    }
-    let kept = Rows::new(kept, probe.width())?;
-    let alike = sentir::similarity::pairwise(&probe, &kept, Similarity::Cosine)?[0];
-    if alike.is_nan() || alike < 0.98 {
-        bail!(
-            "{}: this model does not give the vectors of the index (the cosine of a test text is {alike:.4}); it was built with {named}",
-            directory.display()
-        );
-    }
-    if alike < 0.9999 {
-        notice(
-            quiet,
-            format_args!(
-                "the vectors of this model are not quite those of the index (cosine {alike:.4}): was it built with another --dtype?"
-            ),
-        );
-    }
+    let kept = about.get("probe").and_then(Value::as_array).into_iter().flatten();
+    let kept: Vec<f32> = kept.filter_map(Value::as_f64).map(|x| x as f32).collect();
+    let truncate_dim = About::read(&index).truncate_dim.or(truncate_dim);
+    fingerprint::check(model, truncate_dim, &kept, directory, named, quiet)?;
     Ok(index)
 }
 
