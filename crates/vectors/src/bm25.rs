@@ -131,6 +131,11 @@ impl Bm25 {
 }
 
 /// Calls `with` for each term of the text, in order.
+/// Calls `with` for each word, as [`Terms::Words`] has them.
+pub(crate) fn words(text: &str, with: impl FnMut(&str)) {
+    each_term(text, Terms::Words, with);
+}
+
 fn each_term(text: &str, terms: Terms, mut with: impl FnMut(&str)) {
     let text = text.to_lowercase();
     for word in text.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()) {

@@ -7,6 +7,7 @@
 use std::collections::HashSet;
 
 use crate::error::{Error, Result};
+use crate::random::Random;
 use crate::rows::Rows;
 use crate::similarity::{Similarity, pairwise};
 use crate::top_k::{SearchOptions, search};
@@ -122,31 +123,15 @@ pub fn mine_hard_negatives(
             .skip(range_min)
             .collect();
         if let Some(seed) = options.random {
-            choose(&mut left, num_negatives, seed ^ (query as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15));
+            // A sequence for each query: which others there are does not show.
+            let seed = seed ^ (query as u64 + 1).wrapping_mul(0xD6E8_FEB8_6659_FD93);
+            let chosen = Random::new(seed).sample(left.len(), num_negatives);
+            left = chosen.into_iter().map(|at| left[at]).collect();
         }
         left.truncate(num_negatives);
         result.push(Negatives { positive_scores, negatives: left });
     }
     Ok(result)
-}
-
-/// Keeps `count` of the list, any with the same chance, in their order. SplitMix64 (Steele, Lea and Flood 2014); selection sampling (Knuth,
-/// volume 2, 3.4.2, algorithm S).
-fn choose<T: Copy>(list: &mut Vec<T>, count: usize, mut seed: u64) {
-    let mut next = || {
-        seed = seed.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = seed;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        ((z ^ (z >> 31)) >> 11) as f64 / (1u64 << 53) as f64
-    };
-    let (mut left, mut wanted) = (list.len(), count.min(list.len()));
-    list.retain(|_| {
-        let taken = next() * (left as f64) < wanted as f64;
-        left -= 1;
-        wanted -= usize::from(taken);
-        taken
-    });
 }
 
 #[cfg(test)]
@@ -201,18 +186,5 @@ mod tests {
             let error = mine(&positives, options).unwrap_err().to_string();
             assert!(error.contains(part), "{error}");
         }
-    }
-
-    #[test]
-    fn every_choice_is_as_likely() {
-        let mut counts = [0; 6];
-        for seed in 0..6000 {
-            let mut list = vec![0, 1, 2, 3, 4, 5];
-            choose(&mut list, 2, seed);
-            assert_eq!(list.len(), 2);
-            list.iter().for_each(|&at: &usize| counts[at] += 1);
-        }
-        // 2000 each, with a deviation of 37.
-        assert!(counts.iter().all(|&count| (1850..2150).contains(&count)), "{counts:?}");
     }
 }

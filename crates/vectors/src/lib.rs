@@ -22,6 +22,7 @@
 
 pub mod bm25;
 pub mod classify;
+pub mod cluster;
 pub mod compress;
 pub mod dedup;
 pub mod error;
@@ -30,6 +31,7 @@ pub mod metrics;
 pub mod mine;
 pub mod products;
 pub mod quantized;
+mod random;
 pub mod rows;
 mod scan;
 pub mod similarity;
