@@ -5,8 +5,8 @@ use clap::{Args, Parser, Subcommand};
 use sentir::{Precision, Similarity, Truncation, WeightType};
 
 use crate::commands::{
-    card, classify, dedup, demo, download, encode, evaluate, index, inspect, mine, prune, quantize, search,
-    similarity, train,
+    card, classify, cluster, dedup, demo, download, encode, evaluate, index, inspect, mine, prune, quantize,
+    search, similarity, train,
 };
 
 /// Sentence embeddings: encode texts, compare them, search in them, fine-tune models
@@ -39,6 +39,7 @@ pub(crate) enum Command {
     Index(index::Arguments),
     Mine(mine::Arguments),
     Classify(classify::Arguments),
+    Cluster(Box<cluster::Arguments>),
     Dedup(dedup::Arguments),
     Inspect(inspect::Arguments),
     Quantize(quantize::Arguments),

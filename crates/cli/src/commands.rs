@@ -2,6 +2,7 @@
 
 pub(crate) mod card;
 pub(crate) mod classify;
+pub(crate) mod cluster;
 pub(crate) mod dedup;
 pub(crate) mod demo;
 pub(crate) mod download;

@@ -84,7 +84,7 @@ pub(crate) struct Texts {
 }
 
 /// Where texts come from, to name one of them in a message.
-#[derive(Debug, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) enum Origin {
     /// Arguments of the command line.
     #[default]

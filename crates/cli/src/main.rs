@@ -53,6 +53,7 @@ fn run(cli: &Cli) -> Result<()> {
         Command::Index(arguments) => commands::index::run(arguments, &cli.global),
         Command::Mine(arguments) => commands::mine::run(arguments, &cli.global),
         Command::Classify(arguments) => commands::classify::run(arguments, &cli.global),
+        Command::Cluster(arguments) => commands::cluster::run(arguments, &cli.global),
         Command::Dedup(arguments) => commands::dedup::run(arguments, &cli.global),
         Command::Inspect(arguments) => commands::inspect::run(arguments, &cli.global),
         Command::Quantize(arguments) => commands::quantize::run(arguments, &cli.global),

@@ -56,5 +56,5 @@ pub use sentir_vectors::Error as VectorsError;
 pub use sentir_vectors::compress::{Embeddings, Precision, Ranges, quantize};
 pub use sentir_vectors::top_k::{Hit, SearchOptions, search};
 pub use sentir_vectors::{
-    Rows, Similarity, classify, dedup, hard_negatives, metrics, mine, quantized, similarity,
+    Rows, Similarity, classify, cluster, dedup, hard_negatives, metrics, mine, quantized, similarity,
 };
