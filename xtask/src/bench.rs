@@ -5,6 +5,8 @@
 
 mod encode;
 mod finetune;
+mod search;
+mod tasks;
 mod texts;
 mod train;
 mod xlmr_large;
@@ -28,7 +30,7 @@ struct Settings {
     command: String,
 }
 
-/// `encode`, `finetune`, `texts`, `train` or `xlmr-large`, with options.
+/// `encode`, `finetune`, `search`, `tasks`, `texts`, `train` or `xlmr-large`, with options.
 pub(crate) fn run(arguments: &[&str]) -> Result<()> {
     let number = |name: &str, default: usize| -> Result<usize> {
         option(arguments, name)?
@@ -49,10 +51,12 @@ pub(crate) fn run(arguments: &[&str]) -> Result<()> {
     match arguments.first() {
         Some(&"encode") => encode::run(&settings, arguments),
         Some(&"finetune") => finetune::run(&settings, arguments),
+        Some(&"search") => search::run(&settings, arguments),
+        Some(&"tasks") => tasks::run(&settings, arguments),
         Some(&"texts") => texts::run(&settings),
         Some(&"train") => train::run(&settings, arguments),
         Some(&"xlmr-large") => xlmr_large::run(&settings),
-        _ => bail!("which benchmark: encode, finetune, texts, train or xlmr-large?"),
+        _ => bail!("which benchmark: encode, finetune, search, tasks, texts, train or xlmr-large?"),
     }
 }
 

@@ -1,10 +1,64 @@
-//! The options that say what a model is measured with, and the evaluators that they mean.
+//! What a model is measured with: the options of training, suites of data sets, and (`data.rs`) the options of `sentir evaluate`.
+
+mod data;
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use clap::Args;
 use sentir::train::evaluate::{EmbeddingSimilarity, Evaluator, Fields, InformationRetrieval};
+use serde::Deserialize;
+
+pub(crate) use self::data::{Data, Named};
+
+/// Many data sets, and models to compare: a file of TOML.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Suite {
+    /// Models besides that of the command line.
+    #[serde(default)]
+    pub(crate) models: Vec<String>,
+    data: Vec<Data>,
+}
+
+impl Suite {
+    pub(crate) fn read(path: &Path) -> Result<Self> {
+        let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
+        toml::from_str(&text).map_err(|error| anyhow!("{}: {}", path.display(), error.to_string().trim_end()))
+    }
+
+    /// The evaluators of each data set, by its name; with `named`, their metrics begin with it.
+    pub(crate) fn evaluators(
+        &self,
+        path: &Path,
+        named: bool,
+        quiet: bool,
+    ) -> Result<Vec<(String, Vec<Named>)>> {
+        let folder = path.parent().unwrap_or(Path::new(""));
+        let mut sets: Vec<(String, Vec<Named>)> = Vec::new();
+        for (at, data) in self.data.iter().enumerate() {
+            let name = if data.name.is_empty() { format!("data {}", at + 1) } else { data.name.clone() };
+            let before = if named { name.replace(' ', "-") } else { String::new() };
+            let evaluators = data
+                .evaluators(&before, folder, quiet)
+                .with_context(|| format!("{}: {name}", path.display()))?;
+            if evaluators.is_empty() {
+                bail!(
+                    "{}: {name}: there is nothing to measure with: give sts, retrieval with corpus, or another",
+                    path.display()
+                );
+            }
+            if sets.iter().any(|(other, _)| *other == name) {
+                bail!("{}: two data sets are called \"{name}\"", path.display());
+            }
+            sets.push((name, evaluators));
+        }
+        if sets.is_empty() {
+            bail!("{}: there is no [[data]]", path.display());
+        }
+        Ok(sets)
+    }
+}
 
 /// Retrieval and similarity.
 #[derive(Args)]
@@ -27,31 +81,40 @@ pub(crate) struct EvaluationArguments {
     /// Pairs with a score to measure similarity with: {"sentence1": …, "sentence2": …, "score": …}
     #[arg(long, value_name = "FILE", help_heading = "Evaluation")]
     eval_pairs: Option<PathBuf>,
+    /// Everything that a suite measures: a file of TOML, see sentir evaluate --suite
+    #[arg(long, value_name = "FILE.toml", help_heading = "Evaluation")]
+    eval_suite: Option<PathBuf>,
 }
 
 impl EvaluationArguments {
     /// Whether anything is to be measured.
     pub(crate) fn any(&self) -> bool {
-        self.eval_queries.is_some() || self.eval_pairs.is_some()
+        self.eval_queries.is_some() || self.eval_pairs.is_some() || self.eval_suite.is_some()
     }
 
     /// The evaluators, with the names of their classes in sentence-transformers.
-    pub(crate) fn evaluators(&self) -> Result<Vec<(&'static str, Box<dyn Evaluator>)>> {
+    pub(crate) fn evaluators(&self, quiet: bool) -> Result<Vec<Named>> {
         let mut all: Vec<(&'static str, Box<dyn Evaluator>)> = Vec::new();
         if let (Some(queries), Some(corpus)) = (&self.eval_queries, &self.eval_corpus) {
-            let own = retrieval(queries, corpus, "--eval-field", &self.eval_field)?;
+            let own = retrieval("", queries, corpus, "--eval-field", &self.eval_field)?;
             all.push(("InformationRetrievalEvaluator", Box::new(own)));
         }
         if let Some(pairs) = &self.eval_pairs {
             let own = EmbeddingSimilarity::from_jsonl("", pairs)?;
             all.push(("EmbeddingSimilarityEvaluator", Box::new(own)));
         }
+        if let Some(path) = &self.eval_suite {
+            let sets = Suite::read(path)?.evaluators(path, true, quiet)?;
+            let named = sets.into_iter().flat_map(|(_, own)| own);
+            all.extend(named.map(|(kind, own)| (data::class(kind), own)));
+        }
         Ok(all)
     }
 }
 
 /// Retrieval from two files, whose keys may have other names: `pairs` are NAME=KEY of `option`.
-pub(crate) fn retrieval(
+fn retrieval(
+    name: &str,
     queries: &Path,
     corpus: &Path,
     option: &str,
@@ -59,10 +122,10 @@ pub(crate) fn retrieval(
 ) -> Result<InformationRetrieval> {
     let mut fields = Fields::default();
     for pair in pairs {
-        let Some((name, key)) = pair.split_once('=') else {
+        let Some((field, key)) = pair.split_once('=') else {
             bail!("{option} {pair}: NAME=KEY is expected");
         };
-        match name {
+        match field {
             "query" => fields.query = key,
             "relevant" => fields.relevant = key,
             "document" => fields.document = key,
@@ -70,5 +133,5 @@ pub(crate) fn retrieval(
             _ => bail!("{option} {pair}: there are query, relevant, document and id"),
         }
     }
-    Ok(InformationRetrieval::from_jsonl("", queries, corpus, &fields)?)
+    Ok(InformationRetrieval::from_jsonl(name, queries, corpus, &fields)?)
 }

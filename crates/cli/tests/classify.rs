@@ -106,6 +106,30 @@ fn classes_are_learned_judged_and_predicted() {
     // By prototypes, judged by a file of its own.
     let said = train(&["--prototype", "--output", &at("three"), "--test", &input]);
     assert!(said.stdout.contains("texts.csv: 48 texts, 4 classes"), "{}", said.stdout);
+    // The model is trained before, and is what predicts.
+    let said = train(&["--fine-tune", "--num-iterations", "2", "--output", &at("four"), "--test", &input]);
+    assert!(
+        said.stdout.contains("accuracy") && !said.stderr.contains("too good"),
+        "{} {}",
+        said.stdout,
+        said.stderr
+    );
+    assert!(std::fs::read_to_string(at("four-model/README.md")).unwrap().contains("CosineSimilarityLoss"));
+    let words = [
+        "classify",
+        "predict",
+        "--classifier",
+        &at("four"),
+        "--input",
+        &input,
+        "--column",
+        "text",
+        "--json",
+        "--model",
+    ];
+    let found = done(&[&words[..], &[&at("four-model")]].concat()).stdout;
+    let lines: Vec<Value> = found.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(right(&lines) > 40, "{}", right(&lines));
     // The examples that --help shows.
     let faq = path(root().join("examples/faq.jsonl"));
     let words =

@@ -110,6 +110,38 @@ fn the_suite_of_the_examples_can_be_used() {
 }
 
 #[test]
+fn a_suite_is_measured_during_training() {
+    let folder = tempfile::tempdir().unwrap();
+    files(folder.path());
+    let at = |name: &str| path(folder.path().join(name));
+    std::fs::write(at("suite.toml"), "[[data]]\nname = \"some pairs\"\nbinary = \"binary.jsonl\"\n").unwrap();
+    let (model, data, suite, out) = (model(), at("translation.jsonl"), at("suite.toml"), at("out"));
+    let answer = sentir([
+        "train",
+        "--model",
+        &model,
+        "--data",
+        &data,
+        "--columns",
+        "source,target",
+        "--loss",
+        "mnrl",
+        "--epochs",
+        "2",
+        "--batch-size",
+        "3",
+        "--eval-suite",
+        &suite,
+        "--out",
+        &out,
+    ]);
+    assert_eq!(answer.code, Some(0), "{}", answer.stderr);
+    let log = std::fs::read_to_string(at("out/train_log.jsonl")).unwrap();
+    assert_eq!(log.matches("some-pairs_cosine_ap").count(), 3, "{log}");
+    assert!(std::fs::read_to_string(at("out/README.md")).unwrap().contains("BinaryClassificationEvaluator"));
+}
+
+#[test]
 fn mistakes_are_explained() {
     let folder = tempfile::tempdir().unwrap();
     files(folder.path());

@@ -98,8 +98,11 @@ pub(super) fn run(settings: &Settings, arguments: &[&str]) -> Result<()> {
 }
 
 fn ours(settings: &Settings, data: &Path, given: &str, seed: u64) -> Result<Value> {
-    let out = tempfile::tempdir()?;
-    let out = out.path().join("out");
+    // Kept: other measurements go on with it.
+    let out =
+        settings.work.join("finetune").join(format!("{}-seed-{seed}", given.replace(['-', ' ', '='], "")));
+    std::fs::create_dir_all(settings.work.join("finetune"))?;
+    let _ = std::fs::remove_dir_all(&out);
     let mut command = Command::new(root().join("target/release/sentir"));
     command.current_dir(root()).arg("train").args(given.split(' '));
     if !given.contains("--from-scratch") {

@@ -214,7 +214,7 @@ fn metrics(
     if !arguments.evaluation.any() {
         checks.push(without(
             "metrics",
-            "give what was measured with: --eval-queries and --eval-corpus, or --eval-pairs",
+            "give what was measured with: --eval-queries and --eval-corpus, --eval-pairs, or --eval-suite",
         ));
         return Ok(());
     }
@@ -222,7 +222,7 @@ fn metrics(
     let model = SentenceTransformer::load_with(path, &LoadOptions::default())?;
     let mut found = Vec::new();
     let polling = interrupt::polling();
-    for (_, evaluator) in arguments.evaluation.evaluators()? {
+    for (_, evaluator) in arguments.evaluation.evaluators(true)? {
         found.extend(evaluator.evaluate(&model, Some(interrupt::flag()))?);
     }
     drop(polling);

@@ -1,5 +1,7 @@
-//! `sentir classify`: a classifier of texts, learned from texts whose classes are known. How it is learned, `train.rs`; what is said about it, `report.rs`.
+//! `sentir classify`: a classifier of texts, learned from texts whose classes are known. How it is learned, `train.rs`; with the model before it,
+//! `fine_tune.rs`; what is said about it, `report.rs`.
 
+mod fine_tune;
 mod report;
 mod train;
 

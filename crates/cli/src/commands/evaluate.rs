@@ -1,7 +1,6 @@
-//! `sentir evaluate`: how good a model is, by the evaluators of sentence-transformers. What they compute is in the library; on what, `data.rs`;
-//! many at once, `suite.rs`.
+//! `sentir evaluate`: how good a model is, by the evaluators of sentence-transformers. What they compute is in the library; many data sets at once,
+//! `suite.rs`.
 
-mod data;
 mod suite;
 
 use std::collections::BTreeMap;
@@ -14,8 +13,8 @@ use sentir::SentenceTransformer;
 use sentir::train::evaluate::Evaluator;
 use serde::Serialize;
 
-use self::data::Data;
 use crate::arguments::{Global, ModelArguments};
+use crate::evaluation::Data;
 use crate::interrupt::{self, Interrupted};
 use crate::model;
 use crate::terminal::{self, Progress};
@@ -61,7 +60,7 @@ struct Outcome {
 
 /// Measures with one evaluator after the other.
 pub(crate) fn run(arguments: &Arguments, global: &Global) -> Result<()> {
-    let evaluators = arguments.data.evaluators(Path::new(""), global.quiet)?;
+    let evaluators = arguments.data.evaluators("", Path::new(""), global.quiet)?;
     if let Some(path) = &arguments.suite {
         if !evaluators.is_empty() {
             bail!("--suite says what is measured: put the other files into it");

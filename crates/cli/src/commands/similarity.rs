@@ -159,6 +159,7 @@ fn write_pairs(
 fn heat(scores: &Rows, texts: &[String], function: Similarity) -> String {
     const LETTERS: usize = 60;
     const STYLE: &str = "
+body { max-width: 110rem; }
 .heat { overflow: auto; max-height: 85vh; border: 1px solid var(--grid); } .heat table { font-size: .75rem; }
 .heat td { width: 1.4rem; min-width: 1.4rem; height: 1.4rem; padding: 0; border: 0;
   background: color-mix(in srgb, var(--c0) var(--part), var(--paper)); }

@@ -213,7 +213,7 @@ pub(crate) fn run(arguments: &Arguments, global: &Global) -> Result<()> {
         examination = look(&datasets, &settings)?;
     }
     // Not before the doctor is done: prompts that were mended count here too.
-    let (evaluator, class) = evaluator(arguments, &settings, &*loss, guide.as_ref())?;
+    let (evaluator, class) = evaluator(arguments, &settings, &*loss, guide.as_ref(), global.quiet)?;
     let training = Training {
         guide: guide.as_ref(),
         evaluator: evaluator.as_ref().map(|all| all as &dyn Evaluator),
@@ -359,9 +359,10 @@ fn evaluator<'a>(
     settings: &Settings,
     loss: &'a dyn Loss,
     guide: Option<&'a SentenceTransformer>,
+    quiet: bool,
 ) -> Result<(Option<Several<'a>>, &'static str)> {
     let mut all: Vec<(&'static str, Box<dyn Evaluator + 'a>)> = Vec::new();
-    for (class, evaluator) in arguments.evaluation.evaluators()? {
+    for (class, evaluator) in arguments.evaluation.evaluators(quiet)? {
         all.push((class, evaluator));
     }
     let eval = eval_datasets(arguments, settings)?;

@@ -12,6 +12,7 @@ use sentir::classify::{Classifier, highest};
 use sentir::train::classifier::{Head, Level, TextClassifier};
 use sentir::{Rows, SentenceTransformer, Task};
 
+use super::fine_tune;
 use super::report::{Judged, Report};
 use crate::arguments::{Global, ModelArguments, PromptArguments};
 use crate::fingerprint;
@@ -54,6 +55,13 @@ pub(super) struct Train {
     /// Take the nearest mean of a class in place of logistic regression: for a handful of texts a class
     #[arg(long)]
     prototype: bool,
+    /// Fine-tune the model before, by pairs of texts of one class and of two (SetFit): for a handful of texts a class. The model is written beside the
+    /// classifier, to OUTPUT-model
+    #[arg(long)]
+    fine_tune: bool,
+    /// Pairs of each kind for each text, with --fine-tune
+    #[arg(long, value_name = "N", default_value = "20", value_parser = crate::arguments::at_least_one())]
+    num_iterations: usize,
     /// Make probabilities honest by the texts that are held out (temperature scaling)
     #[arg(long)]
     calibrate: bool,
@@ -130,7 +138,24 @@ impl Train {
             Some(path) => Some((path, self.read(path)?)),
             None => None,
         };
-        let model = model::load(&self.model, global)?;
+        let mut arguments = self.model.clone();
+        if self.fine_tune {
+            let directory = PathBuf::from(format!("{}-model", self.output.display()));
+            if directory.exists() {
+                bail!("{}: it exists already; choose another --output", directory.display());
+            }
+            if test.is_none() {
+                notice(
+                    global.quiet,
+                    "the model has seen all texts: the report is too good; give --test FILE for an honest one",
+                );
+            }
+            let finest = &levels[levels.len() - 1].labels;
+            let tuned =
+                fine_tune::run(&self.model, &texts.texts, finest, self.num_iterations, &directory, global)?;
+            (arguments.model, arguments.revision) = (tuned.display().to_string(), None);
+        }
+        let model = model::load(&arguments, global)?;
         let vectors = self.encode(&model, &texts, global)?;
         let mut trained = Vec::new();
         let mut held_out = Vec::new();
@@ -142,7 +167,7 @@ impl Train {
         }
         let classifier = TextClassifier {
             levels: trained,
-            model: self.model.model.clone(),
+            model: arguments.model.clone(),
             probe: fingerprint::probe(&model, self.model.truncate_dim)?.into_vec(),
             truncate_dim: self.model.truncate_dim,
         };

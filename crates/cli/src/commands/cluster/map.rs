@@ -42,7 +42,7 @@ pub(super) fn page(
 const STYLE: &str = "
 body { max-width: 110rem; }
 .note { color: var(--faint); }
-.tools { margin: 1rem 0; } .tools input { font: inherit; padding: .3rem .6rem; width: 20rem; max-width: 100%; }
+.tools { margin: 1rem 0; display: flex; flex-wrap: wrap; gap: .5rem; align-items: baseline; } .tools input { font: inherit; padding: .3rem .6rem; width: 20rem; max-width: 100%; }
 .tools button { font: inherit; padding: .3rem .8rem; }
 .map { display: grid; grid-template-columns: minmax(0, 1fr) minmax(16rem, 24rem); gap: 1rem; }
 @media (max-width: 60rem) { .map { grid-template-columns: 1fr; } }

@@ -4,25 +4,14 @@ use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
-use serde::Deserialize;
+use anyhow::Result;
 
-use super::data::{Data, Named};
 use super::{Arguments, Outcome, measure, write_csv};
 use crate::arguments::{Global, ModelArguments};
+use crate::evaluation::{Named, Suite};
 use crate::interrupt::{self, Interrupted};
 use crate::model;
 use crate::terminal::{self, Progress};
-
-/// The file.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Suite {
-    /// Models besides that of the command line.
-    #[serde(default)]
-    models: Vec<String>,
-    data: Vec<Data>,
-}
 
 /// What was measured: data set, evaluator, and an outcome for each model so far.
 struct Line {
@@ -32,29 +21,9 @@ struct Line {
 }
 
 pub(super) fn run(arguments: &Arguments, path: &Path, global: &Global) -> Result<()> {
-    let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
-    let suite: Suite = toml::from_str(&text)
-        .map_err(|error| anyhow::anyhow!("{}: {}", path.display(), error.to_string().trim_end()))?;
+    let suite = Suite::read(path)?;
+    let sets = suite.evaluators(path, false, global.quiet)?;
     let folder = path.parent().unwrap_or(Path::new(""));
-    let mut sets: Vec<(String, Vec<Named>)> = Vec::new();
-    for (at, data) in suite.data.iter().enumerate() {
-        let name = if data.name.is_empty() { format!("data {}", at + 1) } else { data.name.clone() };
-        let evaluators =
-            data.evaluators(folder, global.quiet).with_context(|| format!("{}: {name}", path.display()))?;
-        if evaluators.is_empty() {
-            bail!(
-                "{}: {name}: there is nothing to measure with: give sts, retrieval with corpus, or another",
-                path.display()
-            );
-        }
-        if sets.iter().any(|(other, _)| *other == name) {
-            bail!("{}: two data sets are called \"{name}\"", path.display());
-        }
-        sets.push((name, evaluators));
-    }
-    if sets.is_empty() {
-        bail!("{}: there is no [[data]]", path.display());
-    }
     let mut models = vec![arguments.model.model.clone()];
     for other in suite.models {
         let beside = folder.join(&other);

@@ -1,4 +1,4 @@
-//! What a model is measured on: the options of `sentir evaluate`, which are the keys of a data set of a suite too.
+//! What a model is measured on: the options of `sentir evaluate`, which are the keys of a data set of a suite too; and the evaluators that they mean.
 
 use std::path::{Path, PathBuf};
 
@@ -11,15 +11,15 @@ use sentir::train::evaluate::{
 use sentir::{EncodeOptions, LoadOptions};
 use serde::Deserialize;
 
-use crate::evaluation;
+use super::retrieval;
 use crate::model;
 
 #[derive(Args, Deserialize, Default, Debug, Clone)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
-pub(super) struct Data {
+pub(crate) struct Data {
     /// In a suite: what the data set is called.
     #[arg(skip)]
-    pub(super) name: String,
+    pub(crate) name: String,
     /// Pairs of texts with a score of how alike they are: .csv or .tsv with or without a header, .jsonl, .parquet
     #[arg(long, value_name = "FILE", help_heading = "Data")]
     sts: Option<PathBuf>,
@@ -83,53 +83,53 @@ pub(super) struct Data {
 }
 
 /// An evaluator and what it is called in results.
-pub(super) type Named = (&'static str, Box<dyn Evaluator>);
+pub(crate) type Named = (&'static str, Box<dyn Evaluator>);
 
 impl Data {
-    /// All that are asked for. Relative paths are relative to `folder`.
-    pub(super) fn evaluators(&self, folder: &Path, quiet: bool) -> Result<Vec<Named>> {
+    /// All that are asked for, whose metrics begin with `name`. Relative paths are relative to `folder`.
+    pub(crate) fn evaluators(&self, name: &str, folder: &Path, quiet: bool) -> Result<Vec<Named>> {
         let mut all: Vec<Named> = Vec::new();
         let at = |path: &PathBuf| folder.join(path);
         if let Some(path) = &self.sts {
             let what = "two of texts and one of the score";
             let columns =
                 names("--sts-columns", &self.sts_columns, ["sentence1", "sentence2", "score"], what)?;
-            all.push(("sts", Box::new(EmbeddingSimilarity::from_path("", &at(path), &columns)?)));
+            all.push(("sts", Box::new(EmbeddingSimilarity::from_path(name, &at(path), &columns)?)));
         }
         match (&self.retrieval, &self.corpus) {
             (Some(queries), Some(corpus)) => {
-                let own = evaluation::retrieval(&at(queries), &at(corpus), "--field", &self.field)?;
+                let own = retrieval(name, &at(queries), &at(corpus), "--field", &self.field)?;
                 all.push(("retrieval", Box::new(own)));
             }
             (None, None) => {}
             _ => bail!("retrieval and corpus go together: one file of questions, one of what is searched"),
         }
         if let Some(path) = &self.triplets {
-            all.push(("triplets", Box::new(Triplet::from_path("", &at(path), 0.0)?)));
+            all.push(("triplets", Box::new(Triplet::from_path(name, &at(path), 0.0)?)));
         }
         if let Some(path) = &self.binary {
             let what = "two of texts and one of the label";
             let columns =
                 names("--binary-columns", &self.binary_columns, ["sentence1", "sentence2", "label"], what)?;
-            all.push(("binary", Box::new(BinaryClassification::from_path("", &at(path), &columns)?)));
+            all.push(("binary", Box::new(BinaryClassification::from_path(name, &at(path), &columns)?)));
         }
         if let Some(path) = &self.paraphrases {
             let what = "of the text and of its group";
             let keys = names("--paraphrases-columns", &self.paraphrases_columns, ["text", "group"], what)?;
-            let own = ParaphraseMining::from_jsonl("", &at(path), keys.each_ref().map(String::as_str))?;
+            let own = ParaphraseMining::from_jsonl(name, &at(path), keys.each_ref().map(String::as_str))?;
             all.push(("paraphrases", Box::new(own)));
         }
         if let Some(path) = &self.reranking {
-            all.push(("reranking", Box::new(Reranking::from_jsonl("", &at(path), 10)?)));
+            all.push(("reranking", Box::new(Reranking::from_jsonl(name, &at(path), 10)?)));
         }
         let what = "of the source and of the target";
         let sides = names("--translation-columns", &self.translation_columns, ["source", "target"], what)?;
-        for (name, path, metrics) in [
+        for (kind, path, metrics) in [
             ("translation", &self.translation, TranslationMetrics::Accuracy),
             ("bitext", &self.bitext, TranslationMetrics::Bitext),
         ] {
             if let Some(path) = path {
-                all.push((name, Box::new(Translation::from_path("", &at(path), &sides, metrics)?)));
+                all.push((kind, Box::new(Translation::from_path(name, &at(path), &sides, metrics)?)));
             }
         }
         match (&self.mse, &self.teacher) {
@@ -141,12 +141,28 @@ impl Data {
                 };
                 let teacher = model::find(teacher, None, LoadOptions::default(), quiet)?;
                 let vectors = teacher.encode(&source.texts, &EncodeOptions::default())?.embeddings;
-                all.push(("mse", Box::new(Mse::new("", target.texts.clone(), vectors)?)));
+                all.push(("mse", Box::new(Mse::new(name, target.texts.clone(), vectors)?)));
             }
             (None, None) => {}
             _ => bail!("mse and teacher go together: a file of texts, and the model whose vectors are right"),
         }
         Ok(all)
+    }
+}
+
+/// The class in sentence-transformers of an evaluator by its name here.
+pub(crate) fn class(name: &str) -> &'static str {
+    match name {
+        "sts" => "EmbeddingSimilarityEvaluator",
+        "retrieval" => "InformationRetrievalEvaluator",
+        "triplets" => "TripletEvaluator",
+        "binary" => "BinaryClassificationEvaluator",
+        "paraphrases" => "ParaphraseMiningEvaluator",
+        "reranking" => "RerankingEvaluator",
+        "translation" => "TranslationEvaluator",
+        "mse" => "MSEEvaluator",
+        // Of MTEB; there is none there.
+        _ => "BitextMiningEvaluator",
     }
 }
 
