@@ -12,13 +12,14 @@ use serde_json::Value;
 const LONGEST: usize = 600;
 
 /// What each crate of the workspace may depend on inside of it.
-const ARROWS: [(&str, &[&str]); 8] = [
+const ARROWS: [(&str, &[&str]); 9] = [
     ("sentir-kernels", &[]),
     ("sentir-compute", &["sentir-kernels"]),
     ("sentir-vectors", &["sentir-kernels"]),
     ("sentir-model", &["sentir-kernels", "sentir-compute", "sentir-vectors"]),
     ("sentir-train", &["sentir-compute", "sentir-model", "sentir-vectors"]),
-    ("sentir", &["sentir-model", "sentir-train", "sentir-vectors"]),
+    ("sentir-index", &["sentir-model", "sentir-vectors"]),
+    ("sentir", &["sentir-index", "sentir-model", "sentir-train", "sentir-vectors"]),
     ("sentir-cli", &["sentir"]),
     ("xtask", &[]),
 ];

@@ -1,5 +1,7 @@
 //! The arguments that several commands share, and the list of commands. Those of one command are in its own file.
 
+use std::path::PathBuf;
+
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
 use sentir::{Precision, Similarity, Truncation, WeightType};
@@ -8,6 +10,7 @@ use crate::commands::{
     card, classify, cluster, dedup, demo, download, encode, evaluate, index, inspect, mine, prune, quantize,
     search, similarity, train,
 };
+use crate::input::{self, Columns, Format, Texts};
 
 /// Sentence embeddings: encode texts, compare them, search in them, fine-tune models
 #[derive(Parser)]
@@ -88,6 +91,33 @@ pub(crate) struct ModelArguments {
     /// least 512]
     #[arg(long, value_name = "N", value_parser = at_least_one(), help_heading = "Model")]
     pub(crate) batch_tokens: Option<usize>,
+}
+
+/// A file of texts.
+#[derive(Args, Clone)]
+pub(crate) struct InputArguments {
+    /// File of texts: .txt, .jsonl, .csv, .tsv or .parquet; "-" is standard input
+    #[arg(long, short, value_name = "FILE")]
+    pub(crate) input: PathBuf,
+    /// Format of the input, where the extension does not tell
+    #[arg(long, value_name = "FORMAT", value_enum)]
+    pub(crate) input_format: Option<Format>,
+    /// The column that holds the texts; needed if there is more than one
+    #[arg(long, value_name = "NAME")]
+    pub(crate) column: Option<String>,
+}
+
+impl InputArguments {
+    /// The texts, and the columns `shown` beside them.
+    pub(crate) fn read(&self, shown: &[String]) -> anyhow::Result<Texts> {
+        let columns = Columns {
+            text: self.column.as_deref(),
+            shown,
+            option: "--column",
+            format_option: "--input-format",
+        };
+        input::read(&self.input, self.input_format, columns)
+    }
 }
 
 /// What is put before the texts.

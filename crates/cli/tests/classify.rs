@@ -2,18 +2,8 @@
 
 mod common;
 
-use common::{path, root, sentir};
+use common::{bert, done, path, root, sentir};
 use serde_json::Value;
-
-fn model() -> String {
-    path(root().join("golden/models/bert"))
-}
-
-fn done(words: &[&str]) -> common::Answer {
-    let answer = sentir(words);
-    assert_eq!(answer.code, Some(0), "{words:?}: {}", answer.stderr);
-    answer
-}
 
 /// Texts whose first word tells the class.
 fn texts(folder: &std::path::Path) -> String {
@@ -31,7 +21,7 @@ fn texts(folder: &std::path::Path) -> String {
 fn classes_are_learned_judged_and_predicted() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| path(folder.path().join(name));
-    let (model, input) = (model(), texts(folder.path()));
+    let (model, input) = (bert(), texts(folder.path()));
     let train = |more: &[&str]| {
         let words = [
             "classify", "train", "--model", &model, "--input", &input, "--column", "text", "--label", "kind",
@@ -142,7 +132,7 @@ fn classes_are_learned_judged_and_predicted() {
 fn what_does_not_fit_is_explained() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| path(folder.path().join(name));
-    let (bert, input) = (model(), texts(folder.path()));
+    let (bert, input) = (bert(), texts(folder.path()));
     for (name, text) in [
         ("one.csv", "text,kind,sort\na,x,y\nb,x,y\n"),
         ("empty.csv", "text,kind,sort\na,x,y\nb,,y\n"),

@@ -2,18 +2,8 @@
 
 mod common;
 
-use common::{path, root, sentir};
+use common::{bert, done, path, sentir};
 use serde_json::Value;
-
-fn model() -> String {
-    path(root().join("golden/models/bert"))
-}
-
-fn done(words: &[&str]) -> common::Answer {
-    let answer = sentir(words);
-    assert_eq!(answer.code, Some(0), "{words:?}: {}", answer.stderr);
-    answer
-}
 
 /// Texts of three kinds.
 fn texts(folder: &std::path::Path) -> String {
@@ -31,7 +21,7 @@ fn texts(folder: &std::path::Path) -> String {
 fn every_algorithm_finds_the_kinds() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| path(folder.path().join(name));
-    let (model, input) = (model(), texts(folder.path()));
+    let (model, input) = (bert(), texts(folder.path()));
     let words = ["cluster", "--model", &model, "--input", &input, "--column", "text", "--labels", "kind"];
     let run = |more: &[&str]| done(&[&words[..], more].concat());
     for more in [
@@ -76,7 +66,7 @@ fn texts_that_end_a_script_are_only_texts() {
     done(&[
         "cluster",
         "--model",
-        &model(),
+        &bert(),
         "--input",
         &at("texts.txt"),
         "--n-clusters",
@@ -96,7 +86,7 @@ fn what_cannot_be_grouped_is_explained() {
     let input = texts(folder.path());
     std::fs::write(at("one.txt"), "alone\n").unwrap();
     std::fs::write(at("same.txt"), "same\nsame\nsame\n").unwrap();
-    let model = model();
+    let model = bert();
     let run = |words: &[&str]| sentir([&["cluster", "--model", &model], words].concat());
     for (words, code, part) in [
         (vec!["--input", &at("one.txt")], 1, "give two or more"),
@@ -124,7 +114,7 @@ fn columns_are_compared_and_all_pairs_are_a_heat_map() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| path(folder.path().join(name));
     std::fs::write(at("pairs.csv"), "a,b\nthe cat,the cat\na red bus,Поезд опоздал\n").unwrap();
-    let (model, input) = (model(), at("pairs.csv"));
+    let (model, input) = (bert(), at("pairs.csv"));
     let pairs = ["similarity", "--model", &model, "--input", &input, "--column", "a", "--column2", "b"];
     let text = done(&pairs).stdout;
     assert!(text.starts_with("  1.0000      0  the cat | the cat\n") && text.lines().count() == 2, "{text}");

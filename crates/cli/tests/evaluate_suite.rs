@@ -2,12 +2,8 @@
 
 mod common;
 
-use common::{path, root, sentir};
+use common::{bert, path, root, sentir};
 use serde_json::Value;
-
-fn model() -> String {
-    path(root().join("golden/models/bert"))
-}
 
 /// Files of `golden/evaluators.json`, where what they must give is recorded.
 fn files(folder: &std::path::Path) -> Value {
@@ -25,13 +21,8 @@ fn every_kind_of_data_is_measured() {
     let folder = tempfile::tempdir().unwrap();
     let golden = files(folder.path());
     let at = |name: &str| path(folder.path().join(name));
-    let (model, binary, paraphrases, reranking, translation) = (
-        model(),
-        at("binary.jsonl"),
-        at("paraphrases.jsonl"),
-        at("reranking.jsonl"),
-        at("translation.jsonl"),
-    );
+    let (model, binary, paraphrases, reranking, translation) =
+        (bert(), at("binary.jsonl"), at("paraphrases.jsonl"), at("reranking.jsonl"), at("translation.jsonl"));
     let answer = sentir([
         "evaluate",
         "--model",
@@ -81,7 +72,7 @@ fn a_suite_is_one_table() {
     );
     std::fs::write(at("suite.toml"), suite).unwrap();
     let run = |more: &[&str]| {
-        let (model, suite) = (model(), at("suite.toml"));
+        let (model, suite) = (bert(), at("suite.toml"));
         let words = [&["evaluate", "--model", &model, "--suite", &suite], more].concat();
         let answer = sentir(words);
         assert_eq!(answer.code, Some(0), "{}", answer.stderr);
@@ -93,7 +84,7 @@ fn a_suite_is_one_table() {
     assert!(lines[0].starts_with("data ") && lines[0].ends_with("bert  bert-cased"), "{table}");
     assert!(lines[1].starts_with("pairs") && lines[1].contains("binary cosine_ap"), "{table}");
     let json: Value = serde_json::from_str(&run(&["--json"])).unwrap();
-    let value = json[&model()]["pairs"]["binary"]["cosine_ap"].as_f64().unwrap();
+    let value = json[&bert()]["pairs"]["binary"]["cosine_ap"].as_f64().unwrap();
     assert!(lines[1].contains(&format!("{value:.4}")), "{table}");
     assert!(json[&cased]["words"]["bitext"]["f1"].is_number());
     let csv = std::fs::read_to_string(at("out.csv")).unwrap();
@@ -104,7 +95,7 @@ fn a_suite_is_one_table() {
 #[test]
 fn the_suite_of_the_examples_can_be_used() {
     let answer =
-        sentir(["evaluate", "--model", &model(), "--suite", &path(root().join("examples/suite.toml"))]);
+        sentir(["evaluate", "--model", &bert(), "--suite", &path(root().join("examples/suite.toml"))]);
     assert_eq!(answer.code, Some(0), "{}", answer.stderr);
     assert!(answer.stdout.contains("same or not") && answer.stdout.contains("ndcg@10"), "{}", answer.stdout);
 }
@@ -115,7 +106,7 @@ fn a_suite_is_measured_during_training() {
     files(folder.path());
     let at = |name: &str| path(folder.path().join(name));
     std::fs::write(at("suite.toml"), "[[data]]\nname = \"some pairs\"\nbinary = \"binary.jsonl\"\n").unwrap();
-    let (model, data, suite, out) = (model(), at("translation.jsonl"), at("suite.toml"), at("out"));
+    let (model, data, suite, out) = (bert(), at("translation.jsonl"), at("suite.toml"), at("out"));
     let answer = sentir([
         "train",
         "--model",
@@ -192,7 +183,7 @@ fn mistakes_are_explained() {
             .iter()
             .map(|word: &&str| if word.contains('.') { at(word) } else { (*word).to_owned() })
             .collect();
-        let mut all = vec!["evaluate".to_owned(), "--model".to_owned(), model()];
+        let mut all = vec!["evaluate".to_owned(), "--model".to_owned(), bert()];
         all.extend(files);
         let answer = sentir(&all);
         assert_eq!(answer.code, Some(code), "{words:?}: {}", answer.stderr);

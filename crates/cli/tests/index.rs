@@ -2,19 +2,8 @@
 
 mod common;
 
-use common::{path, root, sentir};
+use common::{bert, done, path, root, sentir};
 use serde_json::Value;
-
-fn bert() -> String {
-    path(root().join("golden/models/bert"))
-}
-
-/// Runs and must succeed.
-fn done(words: &[&str]) -> common::Answer {
-    let answer = sentir(words);
-    assert_eq!(answer.code, Some(0), "{words:?}: {}", answer.stderr);
-    answer
-}
 
 fn json(text: &str) -> Value {
     serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))

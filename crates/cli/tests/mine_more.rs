@@ -2,18 +2,8 @@
 
 mod common;
 
-use common::{path, root, sentir};
+use common::{bert, done, path, root, sentir};
 use serde_json::Value;
-
-fn model() -> String {
-    path(root().join("golden/models/bert"))
-}
-
-fn done(words: &[&str]) -> common::Answer {
-    let answer = sentir(words);
-    assert_eq!(answer.code, Some(0), "{words:?}: {}", answer.stderr);
-    answer
-}
 
 /// The same cells, numbers to 1e-5.
 fn same(a: &Value, b: &Value) -> bool {
@@ -44,7 +34,7 @@ fn hard_negatives_are_those_of_sentence_transformers() {
     .unwrap();
     assert_eq!(list("cases").len(), 24);
     for case in list("cases") {
-        let (model, input, corpus, output) = (model(), at("pairs.jsonl"), at("others.txt"), at("out.jsonl"));
+        let (model, input, corpus, output) = (bert(), at("pairs.jsonl"), at("others.txt"), at("out.jsonl"));
         let mut words: Vec<String> = [
             "mine",
             "--hard-negatives",
@@ -98,7 +88,7 @@ fn hard_negatives_are_those_of_sentence_transformers() {
         "mine",
         "--hard-negatives",
         "--model",
-        &model(),
+        &bert(),
         "--input",
         &at("pairs.jsonl"),
         "--column",
@@ -113,7 +103,7 @@ fn hard_negatives_are_those_of_sentence_transformers() {
     let said = done(&[
         "train",
         "--model",
-        &model(),
+        &bert(),
         "--data",
         &at("random.jsonl"),
         "--columns",
@@ -136,7 +126,7 @@ fn an_index_is_mined_and_a_checkpoint_gone_on_with() {
     // More than one step of a thousand rows.
     let texts: String = (0..2300).map(|i| format!("text {} of {}\n", i * 7 % 911, i % 13)).collect();
     std::fs::write(at("texts.txt"), texts).unwrap();
-    let (model, index, input) = (model(), at("index"), at("texts.txt"));
+    let (model, index, input) = (bert(), at("index"), at("texts.txt"));
     done(&["index", "build", "--model", &model, "--input", &input, "--output", &index]);
     let from_file =
         done(&["mine", "--model", &model, "--input", &input, "--max-pairs", "500", "--json"]).stdout;
@@ -207,7 +197,7 @@ fn a_killed_mining_goes_on() {
     let at = |name: &str| path(folder.path().join(name));
     let texts: String = (0..6000).map(|i| format!("word {} and {}\n", i * 7 % 911, i % 17)).collect();
     std::fs::write(at("texts.txt"), texts).unwrap();
-    let (model, index, state, input) = (model(), at("index"), at("state"), at("texts.txt"));
+    let (model, index, state, input) = (bert(), at("index"), at("state"), at("texts.txt"));
     done(&["index", "build", "--model", &model, "--input", &input, "--output", &index]);
     let words = ["mine", "--model", &model, "--index", &index, "--max-pairs", "2000", "--json"];
     let expected = done(&words).stdout;
@@ -236,7 +226,7 @@ fn repeated_texts_go_and_the_rest_is_as_it_was() {
         "id,text\n1,the cat sleeps\n2,\"a red, bus\"\n3,the cat sleeps\n4,\"a red, bus\"\n5,How do I pay?\n";
     std::fs::write(at("texts.csv"), csv).unwrap();
     std::fs::write(at("texts.txt"), "one\ntwo\none\n").unwrap();
-    let (model, input) = (model(), at("texts.csv"));
+    let (model, input) = (bert(), at("texts.csv"));
     let words = ["dedup", "--model", &model, "--input", &input, "--column", "text", "--threshold", "0.9999"];
     let shown = done(&words);
     assert!(shown.stdout.contains("2: the cat sleeps\n        0: the cat sleeps"), "{}", shown.stdout);

@@ -3,7 +3,7 @@
 //!
 //! Not here: how vectors are made. There is no approximate index: [`Store`] is where one would be put.
 //!
-//! A directory holds `index.json` ([`manifest`]) and segments ([`segment`]), files that are written once. A change writes new segments, then
+//! A directory holds `index.json` ([`manifest`]) and segments (`segment.rs`), files that are written once. A change writes new segments, then
 //! replaces `index.json`: whoever is killed on the way leaves the old state or the new one.
 
 #![forbid(unsafe_code)]

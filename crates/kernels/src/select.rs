@@ -72,24 +72,92 @@ impl Kernel for Reaching<'_> {
     }
 }
 
-/// How many bits differ between each row of a `[m, bytes]` and each of b `[n, bytes]`: out `[m, n]`.
-pub fn hamming(a: &[u8], b: &[u8], bytes: usize, out: &mut [u32]) {
-    hamming_on(isa(), a, b, bytes, out);
+/// Rows of bits as [`hamming`] takes them on one side: word by word, the first words of all rows first.
+#[derive(Debug)]
+pub struct BitColumns {
+    words: Vec<u64>,
+    rows: usize,
+    bytes: usize,
 }
 
-pub(crate) fn hamming_on(isa: Isa, a: &[u8], b: &[u8], bytes: usize, out: &mut [u32]) {
-    assert!(bytes > 0 && a.len().is_multiple_of(bytes) && b.len().is_multiple_of(bytes), "rows of {bytes}");
-    assert_eq!(out.len(), (a.len() / bytes) * (b.len() / bytes), "a distance per pair");
-    if !out.is_empty() {
-        isa.run(Hamming { a, b, bytes, out });
+/// Rows that are counted side by side.
+const ROWS: usize = 64;
+
+impl BitColumns {
+    /// Of rows of `bytes` bytes. Panics if they are not whole.
+    pub fn new(rows: &[u8], bytes: usize) -> Self {
+        assert!(bytes > 0 && rows.len().is_multiple_of(bytes), "rows of {bytes} bytes");
+        let (count, words) = (rows.len() / bytes, bytes.div_ceil(8));
+        let mut own = vec![0; words * count.next_multiple_of(ROWS)];
+        for (row, bytes) in rows.chunks_exact(bytes).enumerate() {
+            for (at, eight) in bytes.chunks(8).enumerate() {
+                own[row / ROWS * ROWS * words + at * ROWS + row % ROWS] = word(eight);
+            }
+        }
+        Self { words: own, rows: count, bytes }
     }
+}
+
+/// At most eight bytes, the missing ones 0.
+fn word(eight: &[u8]) -> u64 {
+    let mut bytes = [0; 8];
+    bytes[..eight.len()].copy_from_slice(eight);
+    u64::from_le_bytes(bytes)
+}
+
+/// How many bits differ between each row of `a` `[m, bytes]` and each of `b` `[n, bytes]`, negated: out `[m, n]`. Counts above 2²⁴ are rounded.
+pub fn hamming(a: &[u8], b: &BitColumns, out: &mut [f32]) {
+    hamming_on(isa(), a, b, out);
+}
+
+pub(crate) fn hamming_on(isa: Isa, a: &[u8], b: &BitColumns, out: &mut [f32]) {
+    assert!(a.len().is_multiple_of(b.bytes), "rows of {} bytes", b.bytes);
+    assert_eq!(out.len(), a.len() / b.bytes * b.rows, "a distance per pair");
+    if out.is_empty() {
+        return;
+    }
+    let kernel = Hamming { a, b, out };
+    // Counting has an instruction of its own, which not all that have AVX-512 have.
+    #[cfg(target_arch = "x86_64")]
+    if matches!(isa, Isa::Avx512Bf16 | Isa::Avx512Vnni | Isa::Avx512)
+        && std::arch::is_x86_feature_detected!("avx512vpopcntdq")
+        && std::arch::is_x86_feature_detected!("avx512f")
+    {
+        #[target_feature(enable = "avx512f,avx512vpopcntdq")]
+        fn counted(kernel: Hamming<'_>) {
+            kernel.count();
+        }
+        // SAFETY: both features were just found.
+        return unsafe { counted(kernel) };
+    }
+    isa.run(kernel);
 }
 
 struct Hamming<'a> {
     a: &'a [u8],
-    b: &'a [u8],
-    bytes: usize,
-    out: &'a mut [u32],
+    b: &'a BitColumns,
+    out: &'a mut [f32],
+}
+
+impl Hamming<'_> {
+    /// The inner loop runs over rows side by side, so that the compiler makes vectors of it.
+    #[inline(always)]
+    fn count(self) {
+        let words = self.b.bytes.div_ceil(8);
+        let mut row = vec![0; words];
+        for (a, out) in self.a.chunks_exact(self.b.bytes).zip(self.out.chunks_exact_mut(self.b.rows)) {
+            row.iter_mut().zip(a.chunks(8)).for_each(|(to, eight)| *to = word(eight));
+            for (block, out) in self.b.words.chunks_exact(words * ROWS).zip(out.chunks_mut(ROWS)) {
+                let mut sums = [0u64; ROWS];
+                for (x, block) in row.iter().zip(block.as_chunks::<ROWS>().0) {
+                    for j in 0..ROWS {
+                        sums[j] += u64::from((x ^ block[j]).count_ones());
+                    }
+                }
+                out.iter_mut().zip(&sums).for_each(|(out, sum)| *out = 0.0 - *sum as f32);
+            }
+        }
+    }
 }
 
 impl Kernel for Hamming<'_> {
@@ -97,18 +165,7 @@ impl Kernel for Hamming<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, _: S) {
-        let bytes = self.bytes;
-        let word = |eight: &[u8]| u64::from_le_bytes(eight.try_into().expect("eight bytes"));
-        let rows = self.a.chunks_exact(bytes).zip(self.out.chunks_exact_mut(self.b.len() / bytes));
-        for (a, out) in rows {
-            for (b, out) in self.b.chunks_exact(bytes).zip(out) {
-                let (a, b) = (a.as_chunks::<8>(), b.as_chunks::<8>());
-                // Eight bytes at a time: the instruction sets have an instruction that counts.
-                let whole: u32 = a.0.iter().zip(b.0).map(|(a, b)| (word(a) ^ word(b)).count_ones()).sum();
-                let rest: u32 = a.1.iter().zip(b.1).map(|(a, b)| (a ^ b).count_ones()).sum();
-                *out = whole + rest;
-            }
-        }
+        self.count();
     }
 }
 
@@ -138,13 +195,15 @@ mod tests {
         }
 
         #[test]
-        fn counts_the_bits(bytes in 1usize..40, a in prop::collection::vec(any::<u8>(), 0..200), b in prop::collection::vec(any::<u8>(), 0..200)) {
+        fn counts_the_bits(bytes in 1usize..40, a in prop::collection::vec(any::<u8>(), 0..200), b in prop::collection::vec(any::<u8>(), 0..900)) {
             let (a, b) = (&a[..a.len() / bytes * bytes], &b[..b.len() / bytes * bytes]);
             let count = |a: &[u8], b: &[u8]| a.iter().zip(b).map(|(a, b)| (0..8).filter(|i| (a ^ b) >> i & 1 == 1).count() as u32).sum::<u32>();
-            let expected: Vec<u32> = a.chunks(bytes).flat_map(|a| b.chunks(bytes).map(move |b| count(a, b))).collect();
+            let pairs = a.chunks(bytes).flat_map(|a| b.chunks(bytes).map(move |b| -(count(a, b) as f32)));
+            let expected: Vec<f32> = pairs.collect();
+            let columns = BitColumns::new(b, bytes);
             for &isa in Isa::available() {
-                let mut out = vec![0; expected.len()];
-                hamming_on(isa, a, b, bytes, &mut out);
+                let mut out = vec![f32::NAN; expected.len()];
+                hamming_on(isa, a, &columns, &mut out);
                 prop_assert_eq!(&out, &expected);
             }
         }

@@ -43,7 +43,7 @@ fn banking77_by_the_protocol_of_mteb() {
     assert_eq!((lines.len(), names.len()), (10_003, 77));
     let labels: Vec<usize> =
         lines.iter().map(|(_, name)| names.binary_search(&name.as_str()).unwrap()).collect();
-    let is_test = |row: usize| row % 10 == 0;
+    let is_test = |row: usize| row.is_multiple_of(10);
     // The rows that are used, once.
     let mut chosen: Vec<Vec<usize>> = vec![Vec::new(); 10];
     for label in 0..names.len() {

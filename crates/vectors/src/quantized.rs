@@ -5,12 +5,12 @@
 //! Not here: how vectors are compressed.
 
 use sentir_kernels::gemm::{Bytes, PackedMatrix, dots, gemm_bytes};
-use sentir_kernels::select::{hamming, reaching};
+use sentir_kernels::select::{BitColumns, hamming, reaching};
 
 use crate::compress::{Embeddings, Precision, Ranges, quantize};
 use crate::error::{Error, Result};
 use crate::rows::Rows;
-use crate::scan::{Found, QUERIES};
+use crate::scan::{Found, QUERIES, rows_of_block};
 use crate::top_k::{Hit, Keep, best_of_blocks};
 
 /// What candidates are scored by in the end.
@@ -146,17 +146,9 @@ pub fn quantized_search(
     Ok(result)
 }
 
-/// Scores of a block.
-const SCORES: usize = 96 * 1024;
-
-fn rows_of_block(queries: usize) -> usize {
-    (SCORES / queries.max(1) / 96 * 96).clamp(96, 1536)
-}
-
 #[derive(Default)]
 struct Memory {
     scores: Vec<f32>,
-    bits: Vec<u32>,
     places: Vec<u32>,
 }
 
@@ -213,12 +205,11 @@ fn products(queries: &[i8], corpus: Bytes<'_>, width: usize, top_k: usize, keep:
 fn distances(queries: &[u8], corpus: &[u8], bytes: usize, top_k: usize, keep: Keep<'_>) -> Vec<Vec<Hit>> {
     let count = queries.len() / bytes;
     let ones = vec![1.0; count];
+    let columns = BitColumns::new(queries, bytes);
     let shape = [corpus.len() / bytes, count];
     best_of_blocks(shape, rows_of_block(count), top_k, keep, |rows, floors, memory: &mut Memory, found| {
-        memory.bits.resize(rows.len() * count, 0);
-        memory.scores.clear();
-        hamming(&corpus[rows.start * bytes..rows.end * bytes], queries, bytes, &mut memory.bits);
-        memory.scores.extend(memory.bits.iter().map(|&bits| 0.0 - bits as f32));
+        memory.scores.resize(rows.len() * count, 0.0);
+        hamming(&corpus[rows.start * bytes..rows.end * bytes], &columns, &mut memory.scores);
         memory.reaching(floors, &ones, found);
     })
 }

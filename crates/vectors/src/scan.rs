@@ -21,6 +21,11 @@ const FEW: usize = 32;
 /// If more than one score in so many is worth a look, the estimates are not.
 const RARE: usize = 48;
 
+/// Rows whose scores with so many queries are looked at at once.
+pub(crate) fn rows_of_block(queries: usize) -> usize {
+    (SCORES / queries.max(1) / 96 * 96).clamp(96, 1536)
+}
+
 /// A score that was found.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Found {
@@ -76,7 +81,7 @@ impl Scan {
 
     /// Rows of a block.
     pub(crate) fn block(&self) -> usize {
-        (SCORES / self.ones.len().max(1) / 96 * 96).clamp(96, 1536)
+        rows_of_block(self.ones.len())
     }
 
     /// Replaces `found` by all scores of prepared `rows` that are not below the floor of their query, or, if that is lower, of their row, and

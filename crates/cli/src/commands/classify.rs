@@ -13,9 +13,8 @@ use sentir::Task;
 use sentir::train::classifier::TextClassifier;
 use serde_json::{Map, Value, json};
 
-use crate::arguments::{Global, ModelArguments, PromptArguments, at_least_one};
+use crate::arguments::{Global, InputArguments, ModelArguments, PromptArguments, at_least_one};
 use crate::fingerprint;
-use crate::input::{self, Columns, Format};
 use crate::model::{self, Encoding};
 use crate::terminal::{self, grouped, line};
 
@@ -47,15 +46,8 @@ struct Predict {
     /// The directory that sentir classify train has made
     #[arg(long, value_name = "DIR")]
     classifier: PathBuf,
-    /// File of texts: .txt, .jsonl, .csv, .tsv or .parquet; "-" is standard input
-    #[arg(long, short, value_name = "FILE")]
-    input: PathBuf,
-    /// Format of the input, where the extension does not tell
-    #[arg(long, value_name = "FORMAT", value_enum)]
-    input_format: Option<Format>,
-    /// The column that holds the texts; needed if there is more than one
-    #[arg(long, value_name = "NAME")]
-    column: Option<String>,
+    #[command(flatten)]
+    input: InputArguments,
     /// Classes to name, the most probable first
     #[arg(long, short = 'k', value_name = "N", default_value = "1", value_parser = at_least_one())]
     top_k: usize,
@@ -86,13 +78,7 @@ pub(crate) fn run(arguments: &Arguments, global: &Global) -> Result<()> {
 impl Predict {
     fn run(&self, global: &Global) -> Result<()> {
         let classifier = TextClassifier::read(&self.classifier)?;
-        let columns = Columns {
-            text: self.column.as_deref(),
-            shown: &[],
-            option: "--column",
-            format_option: "--input-format",
-        };
-        let texts = input::read(&self.input, self.input_format, columns)?;
+        let texts = self.input.read(&[])?;
         let model = model::load(&self.model, global)?;
         let truncate_dim = classifier.truncate_dim.or(self.model.truncate_dim);
         fingerprint::check(

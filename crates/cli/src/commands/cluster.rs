@@ -19,8 +19,7 @@ use sentir::{Rows, Task, VectorsError};
 use serde::Serialize;
 use serde_json::json;
 
-use crate::arguments::{Global, ModelArguments, PromptArguments, at_least_one};
-use crate::input::{self, Columns, Format};
+use crate::arguments::{Global, InputArguments, ModelArguments, PromptArguments, at_least_one};
 use crate::interrupt::{self, Interrupted};
 use crate::model::{self, Encoding};
 use crate::terminal::{self, Progress, grouped, line, notice};
@@ -42,15 +41,8 @@ enum Algorithm {
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {
-    /// File of texts: .txt, .jsonl, .csv, .tsv or .parquet; "-" is standard input
-    #[arg(long, short, value_name = "FILE")]
-    input: PathBuf,
-    /// Format of the input, where the extension does not tell
-    #[arg(long, value_name = "FORMAT", value_enum)]
-    input_format: Option<Format>,
-    /// The column that holds the texts; needed if there is more than one
-    #[arg(long, value_name = "NAME")]
-    column: Option<String>,
+    #[command(flatten)]
+    input: InputArguments,
     /// How groups are found [default: kmeans with --n-clusters, else community]
     #[arg(long, value_name = "NAME", value_enum, help_heading = "Algorithm")]
     algorithm: Option<Algorithm>,
@@ -146,15 +138,9 @@ pub(crate) fn run(arguments: &Arguments, global: &Global) -> Result<()> {
         (None, None) => Until::Clusters(1),
     };
     let shown: Vec<String> = arguments.labels.iter().cloned().collect();
-    let columns = Columns {
-        text: arguments.column.as_deref(),
-        shown: &shown,
-        option: "--column",
-        format_option: "--input-format",
-    };
-    let texts = input::read(&arguments.input, arguments.input_format, columns)?;
+    let texts = arguments.input.read(&shown)?;
     if texts.texts.len() < 2 {
-        bail!("{}: one text has no group; give two or more", arguments.input.display());
+        bail!("{}: one text has no group; give two or more", arguments.input.input.display());
     }
     let model = model::load(&arguments.model, global)?;
     let encoding = Encoding {

@@ -1,7 +1,7 @@
 //! `sentir dedup`: a file without the texts that repeat an earlier one.
 
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
@@ -9,8 +9,8 @@ use sentir::dedup::near_duplicates;
 use sentir::{Similarity, Task};
 use serde_json::json;
 
-use crate::arguments::{Global, ModelArguments, PromptArguments, similarity_function};
-use crate::input::{self, Columns, Format};
+use crate::arguments::{Global, InputArguments, ModelArguments, PromptArguments, similarity_function};
+use crate::input::{self, Format};
 use crate::interrupt::{self, Interrupted};
 use crate::model::{self, Encoding};
 use crate::terminal::{self, Progress, grouped, line};
@@ -19,15 +19,8 @@ use crate::terminal::{self, Progress, grouped, line};
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {
-    /// File of texts: .txt, .jsonl, .csv or .tsv
-    #[arg(long, short, value_name = "FILE")]
-    input: PathBuf,
-    /// Format of the input, where the extension does not tell
-    #[arg(long, value_name = "FORMAT", value_enum)]
-    input_format: Option<Format>,
-    /// The column that holds the texts; needed if there is more than one
-    #[arg(long, value_name = "NAME")]
-    column: Option<String>,
+    #[command(flatten)]
+    input: InputArguments,
     /// Texts at least this alike are the same
     #[arg(long, value_name = "X", default_value = "0.95", allow_negative_numbers = true)]
     threshold: f32,
@@ -59,21 +52,19 @@ pub(crate) fn run(arguments: &Arguments, global: &Global) -> Result<()> {
     if !arguments.threshold.is_finite() {
         bail!("--threshold must be a finite number");
     }
-    let columns = Columns {
-        text: arguments.column.as_deref(),
-        shown: &[],
-        option: "--column",
-        format_option: "--input-format",
+    let path = &arguments.input.input;
+    // Standard input cannot be read a second time, as writing what stays does.
+    let format = match arguments.input.input_format {
+        None if path == Path::new("-") => Format::Txt,
+        given => Format::of(path, given, "--input-format")?,
     };
-    // Read once: what is written must be what was compared.
-    let format = Format::of(&arguments.input, arguments.input_format, "--input-format")?;
-    if format == Format::Parquet && arguments.output.is_some() {
+    if arguments.output.is_some() && (format == Format::Parquet || path == Path::new("-")) {
         bail!(
-            "{}: parquet is read, not written; save the texts as .jsonl or .csv first",
-            arguments.input.display()
+            "{}: --output is for files of lines or rows; save the texts as .jsonl or .csv first",
+            path.display()
         );
     }
-    let texts = input::read(&arguments.input, Some(format), columns)?;
+    let texts = arguments.input.read(&[])?;
     let model = model::load(&arguments.model, global)?;
     let encoding = Encoding {
         arguments: &arguments.model,
@@ -99,7 +90,7 @@ pub(crate) fn run(arguments: &Arguments, global: &Global) -> Result<()> {
     let gone = found.iter().filter(|own| own.is_some()).count();
     if let Some(path) = &arguments.output {
         let stay: Vec<bool> = found.iter().map(Option::is_none).collect();
-        let text = input::without(&arguments.input, format, &stay)?;
+        let text = input::without(&arguments.input.input, format, &stay)?;
         sentir::train::record::write_text(path, &text).with_context(|| path.display().to_string())?;
     }
     let repeated = found.iter().enumerate().filter_map(|(row, own)| Some((row, (*own)?)));

@@ -25,7 +25,7 @@ use crate::terminal::{self, Progress};
 pub(crate) struct Arguments {
     #[command(flatten)]
     data: Data,
-    /// Many data sets and models at once: a file of TOML whose tables [[data]] have a name and these options as keys
+    /// Many data sets and models at once: a file of TOML with a table "data" for each, which has a name and these options as keys
     #[arg(long, value_name = "FILE.toml", help_heading = "Data")]
     suite: Option<PathBuf>,
     #[command(flatten)]

@@ -124,6 +124,18 @@ pub fn sentir<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> Answer
     sentir_reading(arguments, b"")
 }
 
+/// A tiny model of random weights, as it lies in golden/models.
+pub fn bert() -> String {
+    path(golden().join("bert"))
+}
+
+/// Runs the binary, which must succeed.
+pub fn done(words: &[&str]) -> Answer {
+    let answer = sentir(words);
+    assert_eq!(answer.code, Some(0), "{words:?}: {}", answer.stderr);
+    answer
+}
+
 /// Runs the binary with `input` on standard input.
 pub fn sentir_reading<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>, input: &[u8]) -> Answer {
     let mut command = command();

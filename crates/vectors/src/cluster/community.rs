@@ -104,6 +104,9 @@ pub fn community_detection(
     Ok(found)
 }
 
+/// How many rows are near, and which, with their cosine.
+type Near = (usize, Vec<(u32, f32)>);
+
 /// For each query how many rows reach the threshold, and, unless they are only counted, which, with their cosine.
 fn neighbors(
     queries: &[f32],
@@ -117,11 +120,11 @@ fn neighbors(
     let floors = vec![threshold; count];
     let blocks: Vec<Range<usize>> =
         (0..unit.rows()).step_by(block).map(|start| start..(start + block).min(unit.rows())).collect();
-    let all: Mutex<Vec<(usize, Vec<(u32, f32)>)>> = Mutex::new(vec![(0, Vec::new()); count]);
+    let all: Mutex<Vec<Near>> = Mutex::new(vec![(0, Vec::new()); count]);
     let next = std::sync::atomic::AtomicUsize::new(0);
     threads::parallel(rayon::current_num_threads().min(blocks.len()), |_| {
         let (mut memory, mut found) = (Memory::default(), Vec::new());
-        let mut own: Vec<(usize, Vec<(u32, f32)>)> = vec![(0, Vec::new()); count];
+        let mut own: Vec<Near> = vec![(0, Vec::new()); count];
         while let Some(rows) = blocks.get(next.fetch_add(1, std::sync::atomic::Ordering::Relaxed)) {
             let values = &unit.as_slice()[rows.start * width..rows.end * width];
             scan.reaching(values, &floors, |_| f32::INFINITY, &mut memory, &mut found);

@@ -62,7 +62,7 @@ pub(super) fn run(
     let mut all = 0;
     let trained = training.run(&mut |event| match event {
         Event::Begin { updates, .. } => all = updates as u64,
-        Event::Update(entry) => bar.set(entry.step as u64, all),
+        Event::Update(entry) => bar.set(entry.step, all),
         _ => {}
     });
     drop((bar, polling));

@@ -13,6 +13,9 @@ use crate::interrupt::{self, Interrupted};
 use crate::model;
 use crate::terminal::{self, Progress};
 
+/// Values by name.
+type Metrics<'a> = BTreeMap<&'a str, f64>;
+
 /// What was measured: data set, evaluator, and an outcome for each model so far.
 struct Line {
     data: String,
@@ -43,7 +46,7 @@ pub(super) fn run(arguments: &Arguments, path: &Path, global: &Global) -> Result
         });
         write_csv(path, &["model", "data"], rows)?;
     }
-    let mut json: BTreeMap<&str, BTreeMap<&str, BTreeMap<&str, BTreeMap<&str, f64>>>> = BTreeMap::new();
+    let mut json: BTreeMap<&str, BTreeMap<&str, BTreeMap<&str, Metrics<'_>>>> = BTreeMap::new();
     for line in &lines {
         for (model, own) in models.iter().zip(&line.outcomes) {
             let metrics = own.metrics.iter().map(|(name, value)| (name.as_str(), *value)).collect();
