@@ -633,22 +633,55 @@ fn the_examples_of_help_work() {
     }
     let binary = Path::new(env!("CARGO_BIN_EXE_sentir")).parent().unwrap();
     let mut run = 0;
-    for command in ["encode", "similarity", "search", "inspect", "quantize"] {
+    let commands = [
+        "encode",
+        "similarity",
+        "search",
+        "inspect",
+        "quantize",
+        "mine",
+        "dedup",
+        "cluster",
+        "classify",
+        "evaluate",
+    ];
+    for command in commands {
         let help = sentir([command, "--help"]).ok().replace("\\\n", " ");
         let examples = help.split_once("Example").unwrap().1;
+        let mut scratch = tempfile::tempdir().unwrap();
         for line in examples.lines().filter(|line| line.starts_with("  ") && line.contains("sentir ")) {
-            let scratch = tempfile::tempdir().unwrap();
-            let line = line.replace("vectors.npy", &path(scratch.path().join("vectors.npy")));
-            // The directories that the examples write.
-            let line = line.replace("minilm-", &path(scratch.path().join("minilm-")));
+            // Files that the reader has and we do not.
+            if ["texts.txt", "train.csv", "stsb.csv", "queries.jsonl", "faq-index"]
+                .iter()
+                .any(|file| line.contains(file))
+            {
+                continue;
+            }
+            // What is learned in one example is used in the next; others begin with nothing.
+            if command != "classify" {
+                scratch = tempfile::tempdir().unwrap();
+            }
+            let mut line = line.to_owned();
+            for written in [
+                "vectors.npy",
+                "heat.html",
+                "map.html",
+                "triplets.jsonl",
+                "minilm-",
+                "faq-classes",
+                "report.html",
+            ] {
+                line = line.replace(written, &path(scratch.path().join(written)));
+            }
             let mut shell = std::process::Command::new("sh");
             let paths = format!("{}:{}", path(binary), std::env::var("PATH").unwrap_or_default());
             shell.args(["-c", &line]).current_dir(common::root()).env("PATH", paths);
             let answer = finish(shell, b"how can I put a clip online\n");
             assert_eq!(answer.code, Some(0), "{line}\n{}", answer.stderr);
-            assert!(!answer.stdout.is_empty() || scratch.path().join("vectors.npy").exists(), "{line}");
+            let wrote = std::fs::read_dir(scratch.path()).unwrap().next().is_some();
+            assert!(!answer.stdout.is_empty() || wrote, "{line}");
             run += 1;
         }
     }
-    assert!(run >= 8, "{run} examples");
+    assert!(run >= 15, "{run} examples");
 }

@@ -57,7 +57,10 @@ pub(super) fn without(text: &str, kind: Kind, stay: &[bool]) -> Option<String> {
     let mut starts = Vec::with_capacity(stay.len() + 1);
     reader.headers().ok()?;
     while reader.read_record(&mut record).ok()? {
-        starts.push(record.position()?.byte() as usize);
+        // The reader may stand before the second half of a line break, or before blank lines: they belong to what was before.
+        let start = record.position()?.byte() as usize;
+        let breaks = text.get(start..)?.bytes().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
+        starts.push(start + breaks);
     }
     if starts.len() != stay.len() {
         return None;
