@@ -112,6 +112,9 @@ mod tests {
     use super::*;
 
     fn naive(rows: &Rows, similarity: Similarity, threshold: f32) -> Vec<Option<DuplicateOf>> {
+        if rows.is_empty() {
+            return Vec::new();
+        }
         let scores = similarity::matrix(rows, rows, similarity).unwrap();
         let mut result: Vec<Option<DuplicateOf>> = Vec::new();
         for row in 0..rows.rows() {
