@@ -1,4 +1,4 @@
-"""Classification by scikit-learn: golden/classify.json. Rows are made again by the test from the same integers (`numbers`)."""
+"""Classification by scikit-learn: golden/classify.json. Rows are made again by the test from the same integers (`numbers_alike.py`)."""
 
 import json
 from pathlib import Path
@@ -8,14 +8,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import classification_report, confusion_matrix, log_loss
 from sklearn.model_selection import StratifiedKFold, cross_val_score
 
-
-def numbers(count, seed):
-    """The same integers in every language: an LCG of 64 bits, its upper bits as float32 in [-0.5, 0.5)."""
-    values, state = [], seed
-    for _ in range(count):
-        state = (state * 6364136223846793005 + 1442695040888963407) % 2**64
-        values.append((state >> 40) / 2**24 - 0.5)
-    return np.array(values, dtype=np.float32)
+from numbers_alike import numbers
 
 
 def data(rows, width, classes, seed):

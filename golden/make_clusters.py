@@ -1,5 +1,5 @@
 """Clusterings by scikit-learn and sentence-transformers: golden/clusters.json. Rows are made again by the test from the same integers
-(`numbers`); all are scaled to unit length before, in float64, as the test's library does in float32."""
+(`numbers_alike.py`); all are scaled to unit length before, in float64, as the test's library does in float32."""
 
 import json
 from pathlib import Path
@@ -9,14 +9,7 @@ from sentence_transformers.util import community_detection
 from sklearn.cluster import HDBSCAN, AgglomerativeClustering, KMeans
 from sklearn.decomposition import PCA
 
-
-def numbers(count, seed):
-    """The same integers in every language: an LCG of 64 bits, its upper bits as float32 in [-0.5, 0.5)."""
-    values, state = [], seed
-    for _ in range(count):
-        state = (state * 6364136223846793005 + 1442695040888963407) % 2**64
-        values.append((state >> 40) / 2**24 - 0.5)
-    return np.array(values, dtype=np.float32)
+from numbers_alike import numbers
 
 
 def groups(rows, width, count, spread, seed):

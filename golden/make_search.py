@@ -1,6 +1,6 @@
 """Search in compressed vectors as sentence-transformers does it: golden/search.json.
 
-Vectors are made again by the test from the same integers (`numbers`), so only what was found is recorded. Scores of FAISS and usearch
+Vectors are made again by the test from the same integers (`numbers_alike.py`), so only what was found is recorded. Scores of FAISS and usearch
 without rescoring are distances or products of their own; here the product of the bytes and the negated number of differing bits are
 recorded, from numpy, for the rows that they found."""
 
@@ -11,15 +11,7 @@ import numpy as np
 from sentence_transformers.util import quantize_embeddings
 from sentence_transformers.util.quantization import semantic_search_faiss, semantic_search_usearch
 
-
-def numbers(count, seed):
-    """The same integers in every language: an LCG of 64 bits, its upper bits as float32 in [-0.5, 0.5)."""
-    values, state = [], seed
-    for _ in range(count):
-        state = (state * 6364136223846793005 + 1442695040888963407) % 2**64
-        values.append((state >> 40) / 2**24 - 0.5)
-    return np.array(values, dtype=np.float32)
-
+from numbers_alike import numbers
 
 cases = []
 for width, rows, queries, top_k in [(32, 300, 7, 5), (40, 1000, 3, 10), (21, 50, 40, 4)]:

@@ -69,7 +69,12 @@ pub(crate) struct Encoding<'a> {
     pub(crate) what: &'static str,
 }
 
-impl Encoding<'_> {
+impl<'a> Encoding<'a> {
+    /// Texts that are neither queries nor documents, with vectors as the model gives them.
+    pub(crate) fn new(arguments: &'a ModelArguments, prompt: &'a PromptArguments, quiet: bool) -> Self {
+        Self { arguments, prompt, task: Task::Any, normalize: false, quiet, what: "encoding" }
+    }
+
     /// A vector per text.
     pub(crate) fn sentences(self, model: &SentenceTransformer, texts: &Texts) -> Result<Encoded> {
         self.run(

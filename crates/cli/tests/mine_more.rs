@@ -130,8 +130,7 @@ fn an_index_is_mined_and_a_checkpoint_gone_on_with() {
     done(&["index", "build", "--model", &model, "--input", &input, "--output", &index]);
     let from_file =
         done(&["mine", "--model", &model, "--input", &input, "--max-pairs", "500", "--json"]).stdout;
-    let from_index =
-        done(&["mine", "--model", &model, "--index", &index, "--max-pairs", "500", "--json"]).stdout;
+    let from_index = done(&["mine", "--index", &index, "--max-pairs", "500", "--json"]).stdout;
     let lines =
         |text: &str| -> Vec<Value> { text.lines().map(|line| serde_json::from_str(line).unwrap()).collect() };
     assert_eq!((lines(&from_file).len(), lines(&from_index).len()), (500, 500));

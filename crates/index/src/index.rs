@@ -189,7 +189,7 @@ impl Index {
     /// Nobody else changes the index while the result is held, and what it holds is what is on disk.
     fn lock(&mut self) -> Result<File> {
         let path = self.directory.join(LOCK);
-        let io = |source| Error::Io { path: path.clone(), source };
+        let io = |source| Error::io(&path, source);
         let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(io)?;
         match file.try_lock() {
             Ok(()) => {}

@@ -94,7 +94,7 @@ impl Manifest {
                     format!("this is no index: there is no {FILE} in it; make one with sentir index build"),
                 ));
             }
-            Err(source) => return Err(Error::Io { path, source }),
+            Err(source) => return Err(Error::io(&path, source)),
         };
         #[derive(Deserialize)]
         struct Version {

@@ -55,13 +55,12 @@ impl Part {
 
     /// Adds a row of a segment.
     pub(crate) fn push_row(&mut self, segment: &Segment, row: usize) -> Result<()> {
-        let of = |all: &[u8], rows: usize| all.len() / rows;
         if let Some(vectors) = segment.vectors()? {
             let width = vectors.len() / segment.rows;
             self.vectors.extend(&vectors[row * width..][..width]);
         }
         if let Some(codes) = &segment.codes {
-            let width = of(codes.as_ref(), segment.rows);
+            let width = codes.as_ref().len() / segment.rows;
             self.codes.extend(&codes.as_ref()[row * width..][..width]);
         }
         self.push_texts(segment.id(row)?, segment.entry_bytes(row)?);
@@ -112,9 +111,9 @@ impl Part {
             views.map_err(|error: safetensors::SafeTensorError| Error::invalid(&aside, error.to_string()))?;
         let written = sentir_model::layout::write_tensors(&aside, views);
         let path = directory.join(listed.file());
-        let renamed = written.map_err(Error::from).and_then(|()| {
-            std::fs::rename(&aside, &path).map_err(|source| Error::Io { path: path.clone(), source })
-        });
+        let renamed = written
+            .map_err(Error::from)
+            .and_then(|()| std::fs::rename(&aside, &path).map_err(|source| Error::io(&path, source)));
         if renamed.is_err() {
             let _ = std::fs::remove_file(&aside);
         }

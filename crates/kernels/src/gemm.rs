@@ -17,10 +17,10 @@ mod tests;
 use std::fmt;
 
 pub use fresh::{linear, linear_input_grad, linear_weight_grad, sum_rows};
-pub use operand::{Bytes, int8_steps};
+pub use operand::Bytes;
 pub use packed::PackedMatrix;
 pub use plain::{dots, gemm_nt};
-pub use product::{Epilogue, gemm, gemm_bytes};
+pub use product::{Epilogue, gemm, gemm_bytes, gemm_with_steps};
 
 /// The type in which a packed weight holds its numbers, and in which products with it are computed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]

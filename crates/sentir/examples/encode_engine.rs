@@ -6,7 +6,8 @@
 
 #![allow(clippy::print_stdout)]
 
-use std::error::Error;
+mod engine;
+
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::time::Instant;
@@ -14,7 +15,7 @@ use std::time::Instant;
 use sentir::{EncodeOptions, Encoded, LoadOptions, Rows, SentenceTransformer, WeightType};
 use serde_json::{Value, json};
 
-type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
+use engine::{Arguments, Result, peak_memory};
 
 /// How often a single sentence is encoded for one figure, which is the median.
 const SINGLES: usize = 50;
@@ -34,13 +35,8 @@ impl Input {
 }
 
 fn main() -> Result<()> {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let option = |name: &str| {
-        let at = arguments.iter().position(|argument| argument == name)?;
-        arguments.get(at + 1).map(String::as_str)
-    };
-    let number = |name: &str, default: usize| option(name).map_or(Ok(default), str::parse);
-    let input = match (option("--texts"), option("--workload")) {
+    let arguments = Arguments::read();
+    let input = match (arguments.option("--texts"), arguments.option("--workload")) {
         (Some(path), None) => {
             Input::Texts(std::fs::read_to_string(path)?.lines().map(str::to_owned).collect())
         }
@@ -51,18 +47,18 @@ fn main() -> Result<()> {
         }
         _ => return Err("give --texts or --workload".into()),
     };
-    let name = option("--dtype").unwrap_or("f32");
+    let name = arguments.option("--dtype").unwrap_or("f32");
     let known = WeightType::ALL.into_iter().find(|(_, known)| *known == name);
     let (dtype, _) = known.ok_or("--dtype is f32, bf16 or int8")?;
-    let (threads, repeat) = (number("--threads", 2)?, number("--repeat", 1)?);
-    let model = option("--model").ok_or("give --model")?;
+    let (threads, repeat) = (arguments.number("--threads", 2)?, arguments.number("--repeat", 1)?);
+    let model = arguments.needed("--model")?;
     rayon::ThreadPoolBuilder::new().num_threads(threads).build_global()?;
 
     let started = Instant::now();
     let model =
         SentenceTransformer::load_with(model, &LoadOptions { dtype: Some(dtype), ..Default::default() })?;
     let load_seconds = started.elapsed().as_secs_f64();
-    let batch_tokens = option("--batch-tokens").map(str::parse).transpose()?;
+    let batch_tokens = arguments.option("--batch-tokens").map(str::parse).transpose()?;
     let options = EncodeOptions { batch_tokens, ..Default::default() };
     let (workload, count, tokens, warm_up) = match &input {
         Input::Texts(texts) => ("texts", texts.len(), None, Input::Texts(first(texts))),
@@ -83,7 +79,7 @@ fn main() -> Result<()> {
         runs.sort_by(f64::total_cmp);
         seconds.push(runs[runs.len() / 2]);
     }
-    if let Some(path) = option("--output") {
+    if let Some(path) = arguments.option("--output") {
         write_npy(path, &embeddings)?;
     }
     let line = json!({
@@ -105,13 +101,6 @@ fn main() -> Result<()> {
 
 fn first<T: Clone>(all: &[T]) -> Vec<T> {
     all[..all.len().min(64)].to_vec()
-}
-
-/// The most memory that this process has had, where the system tells.
-fn peak_memory() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    line.trim().strip_suffix(" kB")?.parse::<u64>().ok().map(|kilobytes| kilobytes * 1024)
 }
 
 /// NumPy's format 1.0.

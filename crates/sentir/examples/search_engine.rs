@@ -8,7 +8,8 @@
 
 #![allow(clippy::print_stdout)]
 
-use std::error::Error;
+mod engine;
+
 use std::time::Instant;
 
 use sentir::cluster::kmeans::{KMeansOptions, kmeans};
@@ -17,29 +18,24 @@ use sentir::quantized::{Compressed, QuantizedSearchOptions, quantized_search};
 use sentir::{Hit, Ranges, Rows, SearchOptions, search};
 use serde_json::{Value, json};
 
-type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
+use engine::{Arguments, Result, peak_memory};
 
 fn main() -> Result<()> {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let option = |name: &str| {
-        let at = arguments.iter().position(|argument| argument == name)?;
-        arguments.get(at + 1).map(String::as_str)
-    };
-    let number = |name: &str, default: usize| option(name).map_or(Ok(default), str::parse);
-    rayon::ThreadPoolBuilder::new().num_threads(number("--threads", 2)?).build_global()?;
-    let path = option("--vectors").ok_or("give --vectors")?;
-    let task = option("--task").ok_or("give --task")?;
+    let arguments = Arguments::read();
+    rayon::ThreadPoolBuilder::new().num_threads(arguments.number("--threads", 2)?).build_global()?;
+    let path = arguments.needed("--vectors")?;
+    let task = arguments.needed("--task")?;
     let ids = |hits: Vec<Vec<Hit>>| -> Value {
         json!(hits.iter().map(|hits| hits.iter().map(|hit| hit.index).collect()).collect::<Vec<Vec<_>>>())
     };
     let (begun, rows, mut inertia): (Instant, usize, Option<f64>);
     inertia = None;
-    let top_k = number("--top-k", 10)?;
+    let top_k = arguments.number("--top-k", 10)?;
     let found: Value = match task {
         "search" => {
             let vectors = load(path)?;
             rows = vectors.rows();
-            let queries = load(option("--queries").ok_or("give --queries")?)?;
+            let queries = load(arguments.needed("--queries")?)?;
             begun = Instant::now();
             ids(search(&queries, &vectors, &SearchOptions { top_k, ..SearchOptions::default() })?)
         }
@@ -47,7 +43,7 @@ fn main() -> Result<()> {
             let (bytes, header, width) = read(path)?;
             let bytes = &bytes[header..];
             rows = bytes.len() / width;
-            let queries = load(option("--queries").ok_or("give --queries")?)?;
+            let queries = load(arguments.needed("--queries")?)?;
             let signed: Vec<i8>;
             let (corpus, ranges) = if task == "search-int8" {
                 signed = bytes.iter().map(|byte| byte.cast_signed()).collect();
@@ -63,8 +59,10 @@ fn main() -> Result<()> {
         "kmeans" => {
             let vectors = load(path)?;
             rows = vectors.rows();
-            let options =
-                KMeansOptions { n_clusters: number("--clusters", 256)?, ..KMeansOptions::default() };
+            let options = KMeansOptions {
+                n_clusters: arguments.number("--clusters", 256)?,
+                ..KMeansOptions::default()
+            };
             begun = Instant::now();
             let found = kmeans(&vectors, &options, &mut |_| true)?;
             inertia = Some(found.inertia);
@@ -73,7 +71,7 @@ fn main() -> Result<()> {
         "mine" => {
             let vectors = load(path)?;
             rows = vectors.rows();
-            let max_pairs = number("--max-pairs", MineOptions::default().max_pairs)?;
+            let max_pairs = arguments.number("--max-pairs", MineOptions::default().max_pairs)?;
             begun = Instant::now();
             let pairs = paraphrase_mining(
                 &vectors,
@@ -85,7 +83,7 @@ fn main() -> Result<()> {
         other => return Err(format!("--task {other}").into()),
     };
     let seconds = begun.elapsed().as_secs_f64();
-    if let Some(path) = option("--output") {
+    if let Some(path) = arguments.option("--output") {
         std::fs::write(path, found.to_string())?;
     }
     let line = json!({
@@ -111,11 +109,4 @@ fn read(path: &str) -> Result<(Vec<u8>, usize, usize)> {
     let shape = text.split("'shape': (").nth(1).and_then(|rest| rest.split(')').next()).ok_or("no shape")?;
     let width = shape.split(',').nth(1).ok_or("no matrix")?.trim().parse()?;
     Ok((bytes, 10 + header, width))
-}
-
-/// The most memory that this process has had, where the system tells.
-fn peak_memory() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    line.trim().strip_suffix(" kB")?.parse::<u64>().ok().map(|kilobytes| kilobytes * 1024)
 }

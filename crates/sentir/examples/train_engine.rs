@@ -7,7 +7,8 @@
 
 #![allow(clippy::print_stdout)]
 
-use std::error::Error;
+mod engine;
+
 use std::time::Instant;
 
 use sentir::train::lora::Lora;
@@ -18,28 +19,26 @@ use sentir::train::update::{Frozen, Update};
 use sentir::{LoadOptions, SentenceTransformer, Trainable, WeightType};
 use serde_json::{Value, json};
 
-type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
+use engine::{Arguments, Result, peak_memory};
 
 fn main() -> Result<()> {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let has = |name: &str| arguments.iter().any(|argument| argument == name);
-    let option = |name: &str| {
-        let at = arguments.iter().position(|argument| argument == name)?;
-        arguments.get(at + 1).map(String::as_str)
-    };
-    let number = |name: &str, default: usize| option(name).map_or(Ok(default), str::parse);
-    let dtype = match option("--dtype").unwrap_or("f32") {
+    let arguments = Arguments::read();
+    let has = |name: &str| std::env::args().any(|argument| argument == name);
+    let dtype = match arguments.option("--dtype").unwrap_or("f32") {
         "f32" => WeightType::F32,
         "bf16" => WeightType::Bf16,
         _ => return Err("--dtype is f32 or bf16".into()),
     };
-    let (threads, steps, pairs) = (number("--threads", 2)?, number("--steps", 3)?, number("--pairs", 64)?);
-    let mini_batch = match number("--mini-batch", 0)? {
+    let (threads, steps, pairs) = (
+        arguments.number("--threads", 2)?,
+        arguments.number("--steps", 3)?,
+        arguments.number("--pairs", 64)?,
+    );
+    let mini_batch = match arguments.number("--mini-batch", 0)? {
         0 => MiniBatch::Whole,
         texts => MiniBatch::Texts(texts),
     };
-    let workload: Value =
-        serde_json::from_str(&std::fs::read_to_string(option("--workload").ok_or("give --workload")?)?)?;
+    let workload: Value = serde_json::from_str(&std::fs::read_to_string(arguments.needed("--workload")?)?)?;
     let ids: Vec<Vec<u32>> = serde_json::from_value(workload["ids"].clone())?;
     rayon::ThreadPoolBuilder::new().num_threads(threads).build_global()?;
 
@@ -49,7 +48,7 @@ fn main() -> Result<()> {
     let layers = frozen.embeddings || lora.is_some();
     let trainable = if layers { Trainable::Layers } else { Trainable::Everything };
     let options = LoadOptions { dtype: Some(dtype), trainable, ..LoadOptions::default() };
-    let mut model = SentenceTransformer::load_with(option("--model").ok_or("give --model")?, &options)?;
+    let mut model = SentenceTransformer::load_with(arguments.needed("--model")?, &options)?;
     model.set_gradient_checkpointing(has("--gradient-checkpointing"));
     let lora = lora.as_ref().map(|lora| (lora, 42));
     let mut update = Update::with_lora(&mut model, frozen, Decay::Trainer, lora)?;
@@ -105,11 +104,4 @@ fn main() -> Result<()> {
     });
     println!("{line}");
     Ok(())
-}
-
-/// The most memory that this process has had, where the system tells.
-fn peak_memory() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    line.trim().strip_suffix(" kB")?.parse::<u64>().ok().map(|kilobytes| kilobytes * 1024)
 }

@@ -55,6 +55,23 @@ pub struct Level {
     pub parents: Option<Vec<usize>>,
 }
 
+impl Level {
+    /// Probabilities `[n, classes]` of scores `[n, classes]`. With `before`, the class of each row at the level before, only classes within that
+    /// have one: there is at least one, since classes come from rows that have both.
+    #[must_use]
+    pub fn probabilities(&self, mut scores: Rows, before: Option<&[usize]>) -> Rows {
+        let width = scores.width();
+        for (row, scores) in scores.as_mut_slice().chunks_exact_mut(width).enumerate() {
+            if let (Some(parents), Some(before)) = (&self.parents, before) {
+                let outside = parents.iter().zip(&mut *scores).filter(|(parent, _)| **parent != before[row]);
+                outside.for_each(|(_, score)| *score = f32::NEG_INFINITY);
+            }
+            softmax(scores, self.scale);
+        }
+        scores
+    }
+}
+
 /// A classifier of one or two levels, the coarser first.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TextClassifier {
@@ -97,6 +114,13 @@ pub struct Predicted {
     pub classes: Vec<(usize, f32)>,
 }
 
+impl Predicted {
+    /// The most probable class.
+    pub fn best(&self) -> usize {
+        self.classes.first().map_or(0, |(class, _)| *class)
+    }
+}
+
 impl TextClassifier {
     /// Predictions of `rows` `[n, dimensions]`: for each level, for each row, all classes that can be.
     ///
@@ -106,16 +130,10 @@ impl TextClassifier {
         let mut all: Vec<Vec<Predicted>> = Vec::new();
         for level in &self.levels {
             let scores = level.head.classifier().decision_function(rows)?;
-            let found = scores.iter().enumerate().map(|(row, scores)| {
-                let mut scores = scores.to_vec();
-                if let (Some(parents), Some(before)) = (&level.parents, all.last()) {
-                    let within = before[row].classes.first().map_or(0, |(class, _)| *class);
-                    // At least one class lies within: classes come from rows that have both.
-                    let outside = parents.iter().zip(&mut scores).filter(|(parent, _)| **parent != within);
-                    outside.for_each(|(_, score)| *score = f32::NEG_INFINITY);
-                }
-                softmax(&mut scores, level.scale);
-                let mut classes: Vec<(usize, f32)> = scores.into_iter().enumerate().collect();
+            let before: Option<Vec<usize>> = all.last().map(|all| all.iter().map(Predicted::best).collect());
+            let probabilities = level.probabilities(scores, before.as_deref());
+            let found = probabilities.iter().map(|own| {
+                let mut classes: Vec<(usize, f32)> = own.iter().copied().enumerate().collect();
                 classes.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
                 Predicted { classes }
             });

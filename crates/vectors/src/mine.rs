@@ -8,11 +8,9 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
 
-use sentir_kernels::threads;
-
 use crate::error::{Error, Result};
 use crate::rows::Rows;
-use crate::scan::{Memory, QUERIES, Scan};
+use crate::scan::{Memory, QUERIES, Scan, in_blocks};
 use crate::similarity::{self, Similarity};
 use crate::top_k::{Best, Hit, Ranked, offer, score_to_beat};
 
@@ -93,6 +91,8 @@ pub struct Mining<'a> {
     held: AtomicUsize,
     /// The first row that was not yet compared with all that follow it.
     next: usize,
+    /// What states begin with: what is mined.
+    head: Vec<u8>,
 }
 
 impl<'a> Mining<'a> {
@@ -109,8 +109,10 @@ impl<'a> Mining<'a> {
             return Err(Error::Setting(format!("row {row} holds NaN or infinity: it is like nothing")));
         }
         let floor = options.min_score.unwrap_or(f32::NEG_INFINITY);
+        let rows = similarity::prepared(rows, options.similarity);
         Ok(Self {
-            rows: similarity::prepared(rows, options.similarity),
+            head: head(&rows, options),
+            rows,
             options: *options,
             partners: (0..count).map(|_| Mutex::default()).collect(),
             floors: (0..count).map(|_| AtomicU32::new(floor.to_bits())).collect(),
@@ -148,17 +150,10 @@ impl<'a> Mining<'a> {
     /// Offers all pairs of `queries` and later `rows` to both.
     fn compare(&self, scan: &Scan, queries: Range<usize>, rows: Range<usize>) {
         let (width, block) = (self.rows.width(), scan.block());
-        let blocks = rows.len().div_ceil(block);
-        let next = AtomicUsize::new(0);
         let floor = |row: usize| f32::from_bits(self.floors[row].load(Relaxed));
-        threads::parallel(rayon::current_num_threads().min(blocks), |_| {
+        in_blocks(rows, block, |blocks| {
             let (mut memory, mut found, mut floors) = (Memory::default(), Vec::new(), Vec::new());
-            loop {
-                let start = rows.start + next.fetch_add(1, Relaxed) * block;
-                if start >= rows.end {
-                    break;
-                }
-                let end = (start + block).min(rows.end);
+            for Range { start, end } in blocks {
                 floors.clear();
                 floors.extend(queries.clone().map(floor));
                 let values = &self.rows.as_slice()[start * width..end * width];
@@ -249,7 +244,7 @@ impl<'a> Mining<'a> {
 
     /// Everything that [`Mining::resume`] needs, after any step.
     pub fn state(&self) -> Vec<u8> {
-        let mut state = self.head();
+        let mut state = self.head.clone();
         state.extend((self.next as u64).to_le_bytes());
         state.extend(self.floor.to_le_bytes());
         for best in &self.partners {
@@ -263,39 +258,16 @@ impl<'a> Mining<'a> {
         state
     }
 
-    /// What is mined, and a digest of the rows (FNV-1a of their words).
-    fn head(&self) -> Vec<u8> {
-        let MineOptions { similarity, top_k, max_pairs, min_score } = self.options;
-        let mut head = MAGIC.to_vec();
-        let rows = self.rows.as_slice().iter().fold(0xcbf2_9ce4_8422_2325u64, |digest, x| {
-            (digest ^ u64::from(x.to_bits())).wrapping_mul(0x0100_0000_01b3)
-        });
-        let floor = min_score.map_or(u64::MAX, |score| u64::from(score.to_bits()));
-        for number in [
-            similarity as u64,
-            top_k as u64,
-            max_pairs as u64,
-            floor,
-            self.rows.rows() as u64,
-            self.rows.width() as u64,
-            rows,
-        ] {
-            head.extend(number.to_le_bytes());
-        }
-        head
-    }
-
     /// Goes on from a [`Mining::state`] of the same rows and options.
     ///
     /// # Errors
     /// If it is a state of something else, or damaged; nothing is changed then.
     pub fn resume(&mut self, state: &[u8]) -> Result<()> {
         let damaged = || Error::Setting("the state of the mining is damaged: begin anew".to_owned());
-        let head = self.head();
         if !state.starts_with(MAGIC) {
             return Err(damaged());
         }
-        let Some(mut rest) = state.strip_prefix(&head[..]) else {
+        let Some(mut rest) = state.strip_prefix(&self.head[..]) else {
             return Err(Error::Setting(
                 "the state is of other texts, another model or other options: repeat those, or begin anew"
                     .to_owned(),
@@ -337,6 +309,28 @@ impl<'a> Mining<'a> {
         self.partners = partners.into_iter().map(Mutex::new).collect();
         Ok(())
     }
+}
+
+/// What is mined, and a digest of the rows (FNV-1a of their words).
+fn head(rows: &Rows, options: &MineOptions) -> Vec<u8> {
+    let MineOptions { similarity, top_k, max_pairs, min_score } = *options;
+    let mut head = MAGIC.to_vec();
+    let digest = rows.as_slice().iter().fold(0xcbf2_9ce4_8422_2325u64, |digest, x| {
+        (digest ^ u64::from(x.to_bits())).wrapping_mul(0x0100_0000_01b3)
+    });
+    let floor = min_score.map_or(u64::MAX, |score| u64::from(score.to_bits()));
+    for number in [
+        similarity as u64,
+        top_k as u64,
+        max_pairs as u64,
+        floor,
+        rows.rows() as u64,
+        rows.width() as u64,
+        digest,
+    ] {
+        head.extend(number.to_le_bytes());
+    }
+    head
 }
 
 /// The next bytes, taken off `rest`.

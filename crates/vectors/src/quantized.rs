@@ -5,12 +5,12 @@
 //! Not here: how vectors are compressed.
 
 use sentir_kernels::gemm::{Bytes, PackedMatrix, dots, gemm_bytes};
-use sentir_kernels::select::{BitColumns, hamming, reaching};
+use sentir_kernels::select::{BitColumns, hamming};
 
 use crate::compress::{Embeddings, Precision, Ranges, quantize};
 use crate::error::{Error, Result};
 use crate::rows::Rows;
-use crate::scan::{Found, QUERIES, rows_of_block};
+use crate::scan::{Found, QUERIES, collect, rows_of_block};
 use crate::top_k::{Hit, Keep, best_of_blocks};
 
 /// What candidates are scored by in the end.
@@ -156,12 +156,8 @@ impl Memory {
     /// Replaces `found` by the scores, `queries` a row, that reach their floor.
     fn reaching(&mut self, floors: &[f32], ones: &[f32], found: &mut Vec<Found>) {
         found.clear();
-        for (row, scores) in self.scores.chunks_exact(floors.len()).enumerate() {
-            self.places.clear();
-            reaching(scores, (floors, f32::INFINITY), (ones, 0.0), &mut self.places);
-            let hits = self.places.iter().map(|&query| (query, scores[query as usize]));
-            found.extend(hits.map(|(query, score)| Found { query, row: row as u32, score }));
-        }
+        let no_floor = |_: usize| f32::INFINITY;
+        collect(&self.scores, (floors, no_floor), |_| (ones, 0.0), &mut self.places, found);
     }
 }
 

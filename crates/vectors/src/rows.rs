@@ -63,6 +63,11 @@ impl Rows {
         &self.values
     }
 
+    /// All numbers, to be changed.
+    pub fn as_mut_slice(&mut self) -> &mut [f32] {
+        &mut self.values
+    }
+
     /// Vector `index`.
     ///
     /// # Panics

@@ -6,9 +6,14 @@
 //!
 //! Not here: what is kept of what was found.
 
-use sentir_kernels::gemm::{Epilogue, PackedMatrix, WeightType, dots, gemm, int8_steps};
+use std::ops::Range;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+use sentir_kernels::distance::squared_norm;
+use sentir_kernels::gemm::{Epilogue, PackedMatrix, WeightType, dots, gemm, gemm_with_steps};
 use sentir_kernels::select::reaching;
 use sentir_kernels::simd::isa;
+use sentir_kernels::threads;
 
 use crate::similarity::{self, Similarity};
 
@@ -26,6 +31,23 @@ pub(crate) fn rows_of_block(queries: usize) -> usize {
     (SCORES / queries.max(1) / 96 * 96).clamp(96, 1536)
 }
 
+/// Runs `work` once on each thread that there is work for, with an iterator of the blocks of `rows` that this thread takes.
+pub(crate) fn in_blocks(
+    rows: Range<usize>,
+    block: usize,
+    work: impl Fn(&mut dyn Iterator<Item = Range<usize>>) + Sync,
+) {
+    let blocks = rows.len().div_ceil(block);
+    let next = AtomicUsize::new(0);
+    threads::parallel(rayon::current_num_threads().min(blocks), |_| {
+        work(&mut std::iter::from_fn(|| {
+            let at = next.fetch_add(1, Relaxed);
+            let start = rows.start + at.min(blocks) * block;
+            (at < blocks).then(|| start..(start + block).min(rows.end))
+        }));
+    });
+}
+
 /// A score that was found.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Found {
@@ -33,6 +55,23 @@ pub(crate) struct Found {
     /// The row within its block.
     pub(crate) row: u32,
     pub(crate) score: f32,
+}
+
+/// Appends to `found` those of `scores` `[rows, queries]` that may reach the floor of their query or of their row, see [`reaching`]. `bound` gives
+/// for a row how far its scores may be off, for each query and in all.
+pub(crate) fn collect<'a>(
+    scores: &[f32],
+    (floors, row_floor): (&[f32], impl Fn(usize) -> f32),
+    bound: impl Fn(usize) -> (&'a [f32], f32),
+    places: &mut Vec<u32>,
+    found: &mut Vec<Found>,
+) {
+    for (row, scores) in scores.chunks_exact(floors.len()).enumerate() {
+        places.clear();
+        reaching(scores, (floors, row_floor(row)), bound(row), places);
+        let hits = places.iter().map(|&query| (query, scores[query as usize]));
+        found.extend(hits.map(|(query, score)| Found { query, row: row as u32, score }));
+    }
 }
 
 /// Queries, prepared for any number of blocks.
@@ -59,7 +98,6 @@ struct Estimate {
 pub(crate) struct Memory {
     scores: Vec<f32>,
     steps: Vec<f32>,
-    lengths: Vec<f32>,
     places: Vec<u32>,
     pairs: Vec<(u32, u32)>,
     settled: Vec<f32>,
@@ -110,21 +148,16 @@ impl Scan {
                 similarity::block(rows, &self.queries, self.width, self.similarity, &mut memory.scores)
             }
         }
-        memory.pairs.clear();
-        for (row, scores) in memory.scores.chunks_exact(queries).enumerate() {
-            memory.places.clear();
-            let bound = match estimate {
-                Some(estimate) => (&estimate.lengths[..], memory.steps[row]),
-                None => (&self.ones[..], 0.0),
-            };
-            reaching(scores, (floors, row_floor(row)), bound, &mut memory.places);
-            for &query in &memory.places {
-                memory.pairs.push((row as u32, query));
-                found.push(Found { query, row: row as u32, score: scores[query as usize] });
-            }
-        }
+        let steps = &memory.steps;
+        let bound = |row: usize| match estimate {
+            Some(estimate) => (&estimate.lengths[..], steps[row]),
+            None => (&self.ones[..], 0.0),
+        };
+        collect(&memory.scores, (floors, row_floor), bound, &mut memory.places, found);
         memory.many = found.len() > count * queries / RARE;
         if estimate.is_some() && !found.is_empty() {
+            memory.pairs.clear();
+            memory.pairs.extend(found.iter().map(|found| (found.row, found.query)));
             memory.settled.resize(found.len(), 0.0);
             dots(rows, &self.queries, self.width, &memory.pairs, &mut memory.settled);
             found.iter_mut().zip(&memory.settled).for_each(|(found, score)| found.score = *score);
@@ -159,13 +192,12 @@ impl Estimate {
     fn scores(&self, rows: &[f32], width: usize, memory: &mut Memory) {
         let count = rows.len() / width;
         memory.steps.resize(count, 0.0);
-        memory.lengths.resize(count, 0.0);
-        int8_steps(rows, width, &mut memory.steps, &mut memory.lengths);
-        gemm(rows, count, &self.packed, Epilogue::default(), &mut memory.scores);
+        gemm_with_steps(rows, count, &self.packed, &mut memory.scores, &mut memory.steps);
         // Half a step, and what f32 may round on both ways to the score (Higham, Accuracy and Stability of Numerical Algorithms, 3.1).
         let half = 0.501 * (width as f32).sqrt();
         let rounding = 4.0 * (width as f32 + 8.0) * f32::EPSILON;
-        for (step, length) in memory.steps.iter_mut().zip(&memory.lengths) {
+        for (step, row) in memory.steps.iter_mut().zip(rows.chunks_exact(width)) {
+            let length = squared_norm(row).sqrt();
             *step = 1.001 * ((1.0 + self.error) * half * *step + (self.error + rounding) * length);
         }
     }

@@ -3,14 +3,13 @@
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 use std::ops::Range;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
 
-use sentir_kernels::{distance, threads};
+use sentir_kernels::distance;
 
 use crate::error::Result;
 use crate::rows::Rows;
-use crate::scan::{Found, Memory, QUERIES, Scan};
+use crate::scan::{Found, Memory, QUERIES, Scan, in_blocks};
 use crate::similarity::{self, Similarity};
 
 /// What to search for; the defaults are those of `semantic_search` of sentence-transformers (`util/retrieval.py`).
@@ -160,20 +159,15 @@ pub(crate) fn best_of_blocks<M: Default>(
     if top_k == 0 || rows == 0 {
         return vec![Vec::new(); queries];
     }
-    let blocks = rows.div_ceil(block);
-    let next = AtomicUsize::new(0);
     let all: Mutex<Vec<Vec<Best>>> = Mutex::default();
-    // One task per thread, each with hits of its own: fewer heaps, and floors that rise fast.
-    threads::parallel(rayon::current_num_threads().min(blocks), |_| {
+    // Each thread with hits of its own: fewer heaps, and floors that rise fast.
+    in_blocks(0..rows, block, |blocks| {
         let mut best = vec![Best::new(); queries];
         let mut floors = vec![f32::NEG_INFINITY; queries];
         let (mut memory, mut found) = (M::default(), Vec::new());
-        loop {
-            let start = next.fetch_add(1, Relaxed).saturating_mul(block);
-            if start >= rows {
-                break;
-            }
-            look(start..(start + block).min(rows), &floors, &mut memory, &mut found);
+        for block in blocks {
+            let start = block.start;
+            look(block, &floors, &mut memory, &mut found);
             for found in &found {
                 let query = found.query as usize;
                 let hit = Hit { index: start + found.row as usize, score: found.score };

@@ -1,5 +1,7 @@
 //! Classifiers against scikit-learn: `golden/classify.json` (`golden/make_classify.py`).
 
+mod common;
+
 use std::sync::LazyLock;
 
 use serde::Deserialize;
@@ -11,6 +13,8 @@ use sentir_vectors::classify::logistic::{LogisticOptions, LogisticRegression};
 use sentir_vectors::classify::prototype::NearestPrototype;
 use sentir_vectors::classify::{Classifier, softmax};
 use sentir_vectors::metrics::classification::{Confusion, expected_calibration_error};
+
+use common::numbers;
 
 #[derive(Deserialize)]
 struct Golden {
@@ -68,20 +72,11 @@ static GOLDEN: LazyLock<Golden> = LazyLock::new(|| {
     serde_json::from_slice(&std::fs::read(path).expect(path)).expect(path)
 });
 
-fn numbers(count: usize, seed: usize) -> Vec<f32> {
-    let mut state = seed as u64;
-    let mut next = || {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (state >> 40) as f32 / 16_777_216.0 - 0.5
-    };
-    (0..count).map(|_| next()).collect()
-}
-
 /// `data` of the script.
 fn data(rows: usize, width: usize, classes: usize, seed: usize) -> (Rows, Vec<usize>) {
-    let centers = numbers(classes * width, seed);
+    let centers = numbers(classes * width, seed as u64);
     let labels: Vec<usize> = (0..rows).map(|i| (i * i + i / 3) % 7 % classes).collect();
-    let noise = numbers(rows * width, seed + 1);
+    let noise = numbers(rows * width, seed as u64 + 1);
     let value = |at: usize| centers[labels[at / width] * width + at % width] + 1.5 * noise[at];
     (Rows::new((0..rows * width).map(value).collect(), width).unwrap(), labels)
 }

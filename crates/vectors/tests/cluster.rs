@@ -1,5 +1,7 @@
 //! Clusterings against scikit-learn and sentence-transformers: `golden/clusters.json` (`golden/make_clusters.py`).
 
+mod common;
+
 use std::sync::LazyLock;
 
 use serde_json::Value;
@@ -12,19 +14,12 @@ use sentir_vectors::cluster::plane::principal_components;
 use sentir_vectors::cluster::{MOST_ROWS, by_size, representatives};
 use sentir_vectors::{Error, Rows, Similarity, similarity};
 
+use common::numbers;
+
 static GOLDEN: LazyLock<Value> = LazyLock::new(|| {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../golden/clusters.json");
     serde_json::from_slice(&std::fs::read(path).expect(path)).expect(path)
 });
-
-fn numbers(count: usize, seed: u64) -> Vec<f32> {
-    let mut state = seed;
-    let mut next = || {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (state >> 40) as f32 / 16_777_216.0 - 0.5
-    };
-    (0..count).map(|_| next()).collect()
-}
 
 /// `groups` of the script.
 fn groups(rows: usize, width: usize, count: usize, spread: f32, seed: u64) -> Rows {

@@ -273,3 +273,16 @@ fn estimates_miss_nothing() {
         }
     }
 }
+
+/// A row too small to be quantised has no estimate, and its score may be the highest all the same.
+#[test]
+fn rows_of_almost_nothing_are_found() {
+    let width = 4;
+    let queries = Rows::new(vec![1e38; 40 * width], width).unwrap();
+    let mut corpus = Rows::new(vec![1e-41; 9000 * width], width).unwrap();
+    corpus.as_mut_slice()[10 * width..11 * width].fill(1e-40);
+    corpus.as_mut_slice()[8000 * width..8001 * width].fill(5e-40);
+    for hits in search(&queries, &corpus, &SearchOptions { similarity: Similarity::Dot, top_k: 1 }).unwrap() {
+        assert_eq!(hits[0].index, 8000);
+    }
+}

@@ -1,10 +1,14 @@
 //! Search in compressed vectors against `golden/search.json` (`golden/make_search.py`), and against plain loops.
 
+mod common;
+
 use serde::Deserialize;
 
 use sentir_vectors::Rows;
 use sentir_vectors::compress::{Precision, Ranges, quantize};
 use sentir_vectors::quantized::{Compressed, QuantizedSearchOptions, Rescore, quantized_search};
+
+use common::numbers;
 
 #[derive(Deserialize)]
 struct Case {
@@ -21,19 +25,9 @@ struct Case {
     scores: Vec<Vec<f64>>,
 }
 
-/// The numbers of the script.
-fn numbers(count: usize, seed: usize) -> Vec<f32> {
-    let mut state = seed as u64;
-    let mut next = || {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (state >> 40) as f32 / 16_777_216.0 - 0.5
-    };
-    (0..count).map(|_| next()).collect()
-}
-
 fn parts(width: usize, rows: usize, queries: usize) -> (Rows, Rows, Ranges) {
-    let corpus = Rows::new(numbers(rows * width, width), width).unwrap();
-    let queries = Rows::new(numbers(queries * width, width + 1), width).unwrap();
+    let corpus = Rows::new(numbers(rows * width, width as u64), width).unwrap();
+    let queries = Rows::new(numbers(queries * width, width as u64 + 1), width).unwrap();
     let ranges = Ranges::from_calibration(&corpus).unwrap();
     (corpus, queries, ranges)
 }

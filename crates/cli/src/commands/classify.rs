@@ -9,7 +9,6 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::{Args, Subcommand};
-use sentir::Task;
 use sentir::train::classifier::TextClassifier;
 use serde_json::{Map, Value, json};
 
@@ -90,14 +89,7 @@ impl Predict {
             global.quiet,
         )?;
         let arguments = ModelArguments { truncate_dim, ..self.model.clone() };
-        let encoding = Encoding {
-            arguments: &arguments,
-            prompt: &self.prompt,
-            task: Task::Any,
-            normalize: false,
-            quiet: global.quiet,
-            what: "encoding",
-        };
+        let encoding = Encoding::new(&arguments, &self.prompt, global.quiet);
         let vectors = encoding.sentences(&model, &texts)?.embeddings;
         let found = classifier.predict(&vectors)?;
         let object = |row: usize| {

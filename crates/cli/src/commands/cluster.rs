@@ -15,7 +15,7 @@ use sentir::cluster::kmeans::{KMeansOptions, kmeans};
 use sentir::cluster::linkage::{Linkage, Until, agglomerative};
 use sentir::cluster::{by_size, representatives};
 use sentir::metrics::clustering::{Agreement, agreement};
-use sentir::{Rows, Task, VectorsError};
+use sentir::{Rows, VectorsError};
 use serde::Serialize;
 use serde_json::json;
 
@@ -143,14 +143,8 @@ pub(crate) fn run(arguments: &Arguments, global: &Global) -> Result<()> {
         bail!("{}: one text has no group; give two or more", arguments.input.input.display());
     }
     let model = model::load(&arguments.model, global)?;
-    let encoding = Encoding {
-        arguments: &arguments.model,
-        prompt: &arguments.prompt,
-        task: Task::Any,
-        normalize: true,
-        quiet: global.quiet,
-        what: "encoding",
-    };
+    let encoding =
+        Encoding { normalize: true, ..Encoding::new(&arguments.model, &arguments.prompt, global.quiet) };
     let vectors = encoding.sentences(&model, &texts)?.embeddings;
     let labels = labels(arguments, algorithm, until, &vectors, global.quiet)?;
     let words = keywords(&texts.texts, &labels, WORDS);

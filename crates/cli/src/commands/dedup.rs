@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
+use sentir::Similarity;
 use sentir::dedup::near_duplicates;
-use sentir::{Similarity, Task};
 use serde_json::json;
 
 use crate::arguments::{Global, InputArguments, ModelArguments, PromptArguments, similarity_function};
@@ -66,14 +66,7 @@ pub(crate) fn run(arguments: &Arguments, global: &Global) -> Result<()> {
     }
     let texts = arguments.input.read(&[])?;
     let model = model::load(&arguments.model, global)?;
-    let encoding = Encoding {
-        arguments: &arguments.model,
-        prompt: &arguments.prompt,
-        task: Task::Any,
-        normalize: false,
-        quiet: global.quiet,
-        what: "encoding",
-    };
+    let encoding = Encoding::new(&arguments.model, &arguments.prompt, global.quiet);
     let vectors = encoding.sentences(&model, &texts)?.embeddings;
     let similarity = arguments.similarity_fn.unwrap_or(model.similarity_function());
     let bar = Progress::new(global.quiet, "comparing", "texts");

@@ -219,21 +219,20 @@ impl About {
     }
 }
 
-/// Opens an index and fails if `model` does not give the vectors that it holds.
-pub(crate) fn open_for(
+/// Fails if `model` does not give the vectors that the index in `directory` holds.
+pub(crate) fn check_model(
+    index: &Index,
     directory: &Path,
     model: &SentenceTransformer,
     truncate_dim: Option<usize>,
     quiet: bool,
-) -> Result<Index> {
-    let index = Index::open(directory)?;
+) -> Result<()> {
     let about = &index.manifest().about;
     let named = about.get("model").and_then(Value::as_str).unwrap_or("another model");
     let kept = about.get("probe").and_then(Value::as_array).into_iter().flatten();
     let kept: Vec<f32> = kept.filter_map(Value::as_f64).map(|x| x as f32).collect();
-    let truncate_dim = About::read(&index).truncate_dim.or(truncate_dim);
-    fingerprint::check(model, truncate_dim, &kept, directory, named, quiet)?;
-    Ok(index)
+    let truncate_dim = About::read(index).truncate_dim.or(truncate_dim);
+    fingerprint::check(model, truncate_dim, &kept, directory, named, quiet)
 }
 
 fn encode(
@@ -291,12 +290,12 @@ impl Build {
 
 impl Update {
     fn run(&self, global: &Global) -> Result<()> {
-        let index = Index::open(&self.index)?;
+        let mut index = Index::open(&self.index)?;
         let about = About::read(&index);
         let numbers = index.ids()?.iter().filter_map(|id| id.parse::<usize>().ok()).max();
         let (texts, entries) = about.entries(&self.input, numbers.map_or(0, |highest| highest + 1))?;
         let model = model::load(&self.model, global)?;
-        let mut index = open_for(&self.index, &model, self.model.truncate_dim, global.quiet)?;
+        check_model(&index, &self.index, &model, self.model.truncate_dim, global.quiet)?;
         let arguments = ModelArguments { truncate_dim: about.truncate_dim, ..self.model.clone() };
         let vectors = encode(&model, &texts, &arguments, &about.prompt, global.quiet)?;
         let changed =

@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use sentir::index::Index;
 use sentir::mine::{MineOptions, MinedPair, Mining};
-use sentir::{Rows, Similarity, Task};
+use sentir::{Rows, Similarity};
 use serde::Serialize;
 
 use crate::arguments::{Global, ModelArguments, PromptArguments, at_least_one, similarity_function};
@@ -23,6 +23,7 @@ use crate::terminal::{self, Progress, grouped, line};
 /// Find the pairs of texts that say the same
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
+#[command(mut_arg("model", |model| model.required(false).required_unless_present("index")))]
 pub(crate) struct Arguments {
     /// File of texts: .txt, .jsonl, .csv, .tsv or .parquet; "-" is standard input
     #[arg(long, short, value_name = "FILE", required_unless_present = "index")]
@@ -51,7 +52,7 @@ pub(crate) struct Arguments {
     #[command(flatten)]
     hard_negatives: hard_negatives::HardNegatives,
     #[command(flatten)]
-    model: ModelArguments,
+    model: Option<ModelArguments>,
     #[command(flatten)]
     prompt: PromptArguments,
     /// How vectors are compared [default: the model's own, else cosine]
@@ -91,6 +92,13 @@ struct PairLine<'a> {
 
 /// How often a checkpoint is written, at most.
 const OFTEN: Duration = Duration::from_secs(30);
+
+impl Arguments {
+    /// Texts of a file are encoded; those of an index need no model.
+    fn model(&self) -> Result<&ModelArguments> {
+        self.model.as_ref().context("give --model: texts are encoded by it")
+    }
+}
 
 /// Encodes the texts and mines.
 pub(crate) fn run(arguments: &Arguments, global: &Global) -> Result<()> {
@@ -147,15 +155,9 @@ fn from_file(arguments: &Arguments, path: &Path, global: &Global) -> Result<(Vec
     if texts.texts.len() < 2 {
         bail!("{}: one text has no partner; give two or more", path.display());
     }
-    let model = model::load(&arguments.model, global)?;
-    let encoding = Encoding {
-        arguments: &arguments.model,
-        prompt: &arguments.prompt,
-        task: Task::Any,
-        normalize: false,
-        quiet: global.quiet,
-        what: "encoding",
-    };
+    let own = arguments.model()?;
+    let model = model::load(own, global)?;
+    let encoding = Encoding::new(own, &arguments.prompt, global.quiet);
     let vectors = encoding.sentences(&model, &texts)?.embeddings;
     Ok((texts.texts, vectors, arguments.similarity_fn.unwrap_or(model.similarity_function())))
 }

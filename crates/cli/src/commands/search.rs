@@ -132,7 +132,9 @@ pub(crate) fn run(arguments: &Arguments, global: &Global) -> Result<()> {
             Corpus::Texts { texts, vectors }
         }
         (None, Some(path)) => {
-            Corpus::Index(super::index::open_for(path, &model, arguments.model.truncate_dim, global.quiet)?)
+            let index = Index::open(path)?;
+            super::index::check_model(&index, path, &model, arguments.model.truncate_dim, global.quiet)?;
+            Corpus::Index(index)
         }
         (None, None) => bail!("give --corpus or --index"),
     };

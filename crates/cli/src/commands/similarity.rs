@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use anyhow::{Result, bail};
 use clap::Args;
 use sentir::train::page::{escape, frame};
-use sentir::{Rows, Similarity, Task, similarity};
+use sentir::{Rows, Similarity, similarity};
 use serde::Serialize;
 use serde_json::json;
 
@@ -89,14 +89,7 @@ pub(crate) fn run(arguments: &Arguments, global: &Global) -> Result<()> {
         bail!("a heat map of {} texts fits on no screen; give {MOST} at most", texts.texts.len());
     }
     let model = model::load(&arguments.model, global)?;
-    let encoding = Encoding {
-        arguments: &arguments.model,
-        prompt: &arguments.prompt,
-        task: Task::Any,
-        normalize: false,
-        quiet: global.quiet,
-        what: "encoding",
-    };
+    let encoding = Encoding::new(&arguments.model, &arguments.prompt, global.quiet);
     let vectors = encoding.sentences(&model, &texts)?.embeddings;
     let function = arguments.similarity_fn.unwrap_or(model.similarity_function());
     if let Some(second) = second {

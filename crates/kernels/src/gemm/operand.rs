@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 
 use super::WeightType;
-use crate::simd::{Isa, Kernel, Simd, isa};
+use crate::simd::{Isa, Kernel, Simd};
 use crate::threads;
 
 /// Numbers that one thread converts at least.
@@ -124,46 +124,6 @@ pub(super) fn with_bytes<R>(x: Bytes<'_>, m: usize, k: usize, use_it: impl FnOnc
     let result = use_it(Operand { words, row, scales, zeros });
     SCRATCH.set(scratch);
     result
-}
-
-/// The step in which [`super::gemm`] quantises each row of x `[rows, k]` for int8, and the length of the row; a number is off by half a step
-/// at most. NaN or infinity for a row with a number that is not finite.
-pub fn int8_steps(x: &[f32], k: usize, steps: &mut [f32], lengths: &mut [f32]) {
-    assert_eq!(Some(x.len()), steps.len().checked_mul(k), "{} rows of {k}", steps.len());
-    assert_eq!(steps.len(), lengths.len(), "a step and a length per row");
-    if k > 0 {
-        isa().run(Steps { x, k, steps, lengths });
-    }
-}
-
-struct Steps<'a> {
-    x: &'a [f32],
-    k: usize,
-    steps: &'a mut [f32],
-    lengths: &'a mut [f32],
-}
-
-impl Kernel for Steps<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Simd>(self, simd: S) {
-        let rows = self.x.chunks_exact(self.k).zip(self.steps.iter_mut().zip(self.lengths));
-        for (x, (step, length)) in rows {
-            let (mut largest, mut smallest, mut squares) =
-                (simd.splat(0.0), simd.splat(0.0), simd.splat(0.0));
-            for part in x.chunks(S::LANES) {
-                let v = if part.len() == S::LANES { simd.load(part) } else { simd.load_part(part) };
-                largest = simd.max(v, largest);
-                smallest = simd.min(v, smallest);
-                squares = simd.mul_add(v, v, squares);
-            }
-            *length = simd.sum(squares).sqrt();
-            // Less than a length that is NaN, so that the step is NaN then.
-            let span = simd.largest(largest) + simd.largest(simd.sub(simd.splat(0.0), smallest));
-            *step = span / 255.0 + *length * 0.0;
-        }
-    }
 }
 
 pub(super) fn as_words(x: &[f32]) -> &[u32] {

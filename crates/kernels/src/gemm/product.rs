@@ -58,6 +58,25 @@ pub(crate) fn gemm_on(
     });
 }
 
+/// `out = x wᵀ` with a weight of int8, as [`gemm`], and in `steps` `[m]` the step in which each row of x was quantised: its numbers are off by
+/// half of it at most. NaN for a row that is not finite, infinity for one whose step is too small to divide by.
+pub fn gemm_with_steps(x: &[f32], m: usize, weight: &PackedMatrix, out: &mut [f32], steps: &mut [f32]) {
+    assert!(weight.kind() == WeightType::Int8, "only int8 has steps");
+    let (isa, n, k) = (isa(), weight.outputs(), weight.inputs());
+    assert_eq!(Some(x.len()), m.checked_mul(k), "an operand of [{m}, {k}]");
+    assert_eq!(Some(out.len()), m.checked_mul(n), "a result of [{m}, {n}]");
+    assert_eq!(steps.len(), m, "a step per row");
+    let out = Shared(out.as_mut_ptr());
+    operand::with(isa, WeightType::Int8, x, m, k, |x| {
+        for (step, &scale) in steps.iter_mut().zip(x.scales) {
+            *step = if scale > 0.0 && scale < f32::MIN_POSITIVE { f32::INFINITY } else { scale };
+        }
+        if m > 0 && n > 0 {
+            blocks::<Int8>(isa, x, m, weight, Epilogue::default(), out);
+        }
+    });
+}
+
 /// `out = Σ x · w` over bytes: x `[m, inputs]`, out `[m, outputs]`. `weight` is int8 ([`PackedMatrix::from_int8`]); sums are exact, and
 /// rounded to f32 at the end, which changes nothing below 2²⁴.
 pub fn gemm_bytes(x: Bytes<'_>, m: usize, weight: &PackedMatrix, out: &mut [f32]) {

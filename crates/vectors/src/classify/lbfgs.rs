@@ -3,6 +3,8 @@
 //!
 //! Not here: what is minimised.
 
+use std::cell::Cell;
+
 /// How far back curvature is remembered; as scipy's L-BFGS-B.
 const MEMORY: usize = 10;
 /// Sufficient decrease and curvature of the Wolfe conditions.
@@ -55,16 +57,20 @@ pub fn minimize(
         let first = if moves.is_empty() { (1.0 / dot(&gradient, &gradient).sqrt()).min(1.0) } else { 1.0 };
         let mut place = vec![0.0; n];
         let mut gradient_there = vec![0.0; n];
+        // The step that place and gradient there are of.
+        let last = Cell::new(0.0);
         let mut along = |step: f64| {
+            last.set(step);
             place.iter_mut().zip(&x).zip(&direction).for_each(|((to, x), d)| *to = x + step * d);
             let value = function(&place, &mut gradient_there);
             (value, dot(&gradient_there, &direction))
         };
-        let Some(step) = length(&mut along, value, slope, first) else {
+        let Some((step, value_there)) = length(&mut along, value, slope, first) else {
             return Minimum { x, value, iterations, converged: false };
         };
-        // Once more, so that place and gradient are those of the step that was chosen.
-        let (value_there, _) = along(step);
+        if last.get() != step {
+            along(step);
+        }
         let difference: Vec<f64> = place.iter().zip(&x).map(|(a, b)| a - b).collect();
         let turn: Vec<f64> = gradient_there.iter().zip(&gradient).map(|(a, b)| a - b).collect();
         if dot(&difference, &turn) > 1e-10 * dot(&turn, &turn) {
@@ -103,9 +109,14 @@ fn downhill(gradient: &[f64], moves: &[Vec<f64>], turns: &[Vec<f64>]) -> Vec<f64
     q
 }
 
-/// A step that meets the strong Wolfe conditions (algorithms 3.5 and 3.6); if rounding hides them, one that goes down at least; none if there is
-/// none.
-fn length(along: &mut impl FnMut(f64) -> (f64, f64), value: f64, slope: f64, first: f64) -> Option<f64> {
+/// A step that meets the strong Wolfe conditions (algorithms 3.5 and 3.6), and the value there; if rounding hides them, one that goes down at least;
+/// none if there is none.
+fn length(
+    along: &mut impl FnMut(f64) -> (f64, f64),
+    value: f64,
+    slope: f64,
+    first: f64,
+) -> Option<(f64, f64)> {
     let noise = NOISE * value.abs();
     let low_enough = |step: f64, there: f64| there <= value + DECREASE * step * slope + noise;
     let flat_enough = |slope_there: f64| slope_there.abs() <= -CURVATURE * slope;
@@ -115,13 +126,13 @@ fn length(along: &mut impl FnMut(f64) -> (f64, f64), value: f64, slope: f64, fir
     for _ in 0..30 {
         let (there, slope_there) = along(step);
         if !there.is_finite() || !low_enough(step, there) || (low > 0.0 && there > low_value + noise) {
-            high = Some(step);
+            high = Some((step, there));
             break;
         }
         if flat_enough(slope_there) {
-            return Some(step);
+            return Some((step, there));
         }
-        let before = low;
+        let before = (low, low_value);
         (low, low_value, low_slope) = (step, there, slope_there);
         if slope_there >= 0.0 {
             high = Some(before);
@@ -129,24 +140,23 @@ fn length(along: &mut impl FnMut(f64) -> (f64, f64), value: f64, slope: f64, fir
         }
         step *= 2.0;
     }
-    let mut high = high?;
+    let (mut high, mut high_value) = high?;
     for _ in 0..40 {
         // The middle, or where the parabola through value and slope at `low` has its lowest point, if that is well inside.
         let width = high - low;
-        let (at_high, _) = along(high);
-        let curve = 2.0 * (at_high - low_value - low_slope * width);
+        let curve = 2.0 * (high_value - low_value - low_slope * width);
         let parabola = -low_slope * width * width / curve;
         let inside = curve > 0.0 && (0.1..=0.9).contains(&(parabola / width));
         let step = low + if inside { parabola } else { 0.5 * width };
         let (there, slope_there) = along(step);
         if !there.is_finite() || !low_enough(step, there) || there > low_value + noise {
-            high = step;
+            (high, high_value) = (step, there);
         } else {
             if flat_enough(slope_there) {
-                return Some(step);
+                return Some((step, there));
             }
             if slope_there * (high - low) >= 0.0 {
-                high = low;
+                (high, high_value) = (low, low_value);
             }
             (low, low_value, low_slope) = (step, there, slope_there);
         }
@@ -154,7 +164,7 @@ fn length(along: &mut impl FnMut(f64) -> (f64, f64), value: f64, slope: f64, fir
             break;
         }
     }
-    (low > 0.0 && low_value <= value + noise).then_some(low)
+    (low > 0.0 && low_value <= value + noise).then_some((low, low_value))
 }
 
 #[cfg(test)]

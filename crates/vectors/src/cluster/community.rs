@@ -1,15 +1,12 @@
 //! Communities: rows whose cosine to one of them, the center, reaches a threshold. `community_detection` of sentence-transformers 6.2
 //! (`util/retrieval.py`); here rows that are equally near have an order, and nothing depends on the size of batches.
 
-use std::ops::Range;
-use std::sync::Mutex;
-
-use sentir_kernels::threads;
+use std::sync::{Mutex, PoisonError};
 
 use super::check;
 use crate::error::{Error, Result};
 use crate::rows::Rows;
-use crate::scan::{Memory, QUERIES, Scan};
+use crate::scan::{Memory, QUERIES, Scan, in_blocks};
 use crate::similarity::{Similarity, prepared};
 
 /// What counts as a community; the defaults are those of sentence-transformers.
@@ -108,24 +105,16 @@ pub fn community_detection(
 type Near = (usize, Vec<(u32, f32)>);
 
 /// For each query how many rows reach the threshold, and, unless they are only counted, which, with their cosine.
-fn neighbors(
-    queries: &[f32],
-    unit: &Rows,
-    threshold: f32,
-    only_count: bool,
-) -> Vec<(usize, Vec<(u32, f32)>)> {
+fn neighbors(queries: &[f32], unit: &Rows, threshold: f32, only_count: bool) -> Vec<Near> {
     let width = unit.width();
     let scan = Scan::new(queries, width, Similarity::Cosine);
-    let (count, block) = (queries.len() / width, scan.block());
+    let count = queries.len() / width;
     let floors = vec![threshold; count];
-    let blocks: Vec<Range<usize>> =
-        (0..unit.rows()).step_by(block).map(|start| start..(start + block).min(unit.rows())).collect();
     let all: Mutex<Vec<Near>> = Mutex::new(vec![(0, Vec::new()); count]);
-    let next = std::sync::atomic::AtomicUsize::new(0);
-    threads::parallel(rayon::current_num_threads().min(blocks.len()), |_| {
+    in_blocks(0..unit.rows(), scan.block(), |blocks| {
         let (mut memory, mut found) = (Memory::default(), Vec::new());
         let mut own: Vec<Near> = vec![(0, Vec::new()); count];
-        while let Some(rows) = blocks.get(next.fetch_add(1, std::sync::atomic::Ordering::Relaxed)) {
+        for rows in blocks {
             let values = &unit.as_slice()[rows.start * width..rows.end * width];
             scan.reaching(values, &floors, |_| f32::INFINITY, &mut memory, &mut found);
             for found in found.iter().filter(|found| found.score >= threshold) {
@@ -136,11 +125,11 @@ fn neighbors(
                 }
             }
         }
-        let mut all = all.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut all = all.lock().unwrap_or_else(PoisonError::into_inner);
         for ((number, near), (own, more)) in all.iter_mut().zip(own) {
             *number += own;
             near.extend(more);
         }
     });
-    all.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner)
+    all.into_inner().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,9 +1,10 @@
 //! k-means: centers such that the squared distances of rows to the nearest are small. The start is k-means++ (Arthur and Vassilvitskii 2007), with
-//! several candidates for each center as in scikit-learn (`cluster/_kmeans.py`); then Lloyd's steps, first over a sample of the rows that doubles
-//! (Newling and Fleuret 2016, nested mini-batches), at last over all of them.
+//! several candidates for each center as in scikit-learn (`cluster/_kmeans.py`); then Lloyd's steps, first over samples of the rows, each
+//! twice as large as the one before (growing batches, as Newling and Fleuret 2016, but drawn anew), at last over all of them.
 
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 
+use sentir_kernels::distance::squared_norm;
 use sentir_kernels::gemm::{Epilogue, PackedMatrix, WeightType, gemm};
 use sentir_kernels::threads;
 
@@ -64,7 +65,6 @@ pub fn kmeans(rows: &Rows, options: &KMeansOptions, go_on: &mut dyn FnMut(usize)
     check(rows, n_clusters)?;
     let (count, width) = (rows.rows(), rows.width());
     let mut random = Random::new(seed);
-    // One order for all samples, so that each holds the one before.
     let mut size = n_clusters.saturating_mul(sample.max(1)).max(256);
     let sampled = size.saturating_mul(2) < count;
     let part = |random: &mut Random, size: usize| -> Result<Rows> {
@@ -77,7 +77,7 @@ pub fn kmeans(rows: &Rows, options: &KMeansOptions, go_on: &mut dyn FnMut(usize)
     if sampled {
         while size.saturating_mul(2) < count {
             for _ in 0..max_iter.min(20) {
-                if step(&own, &mut centers, &mut random).0 <= threshold {
+                if step(&own, &mut centers, &mut random) <= threshold {
                     break;
                 }
             }
@@ -94,8 +94,7 @@ pub fn kmeans(rows: &Rows, options: &KMeansOptions, go_on: &mut dyn FnMut(usize)
             return Err(Error::Interrupted);
         }
         iterations += 1;
-        let (moved, _) = step(rows, &mut centers, &mut random);
-        if moved <= threshold {
+        if step(rows, &mut centers, &mut random) <= threshold {
             break;
         }
     }
@@ -121,7 +120,7 @@ fn variance(rows: &Rows) -> f64 {
 fn start(rows: &Rows, clusters: usize, random: &mut Random) -> Rows {
     let (count, width) = (rows.rows(), rows.width());
     let trials = 2 + (clusters as f64).ln() as usize;
-    let squares: Vec<f32> = rows.iter().map(|row| row.iter().map(|x| x * x).sum()).collect();
+    let squares: Vec<f32> = rows.iter().map(squared_norm).collect();
     let mut centers = Vec::with_capacity(clusters * width);
     let first = ((random.part() * count as f64) as usize).min(count - 1);
     centers.extend(rows.row(first));
@@ -158,42 +157,39 @@ fn distances(rows: &Rows, squares: &[f32], points: &[f32], out: &mut [f32]) {
     let width = rows.width();
     let count = points.len() / width;
     let packed = PackedMatrix::pack(points, count, width, WeightType::F32);
-    let own: Vec<f32> = points.chunks_exact(width).map(|point| point.iter().map(|x| x * x).sum()).collect();
+    let own: Vec<f32> = points.chunks_exact(width).map(squared_norm).collect();
     gemm(rows.as_slice(), rows.rows(), &packed, Epilogue::default(), out);
     for (out, square) in out.chunks_exact_mut(count).zip(squares) {
         out.iter_mut().zip(&own).for_each(|(out, own)| *out = (square + own - 2.0 * *out).max(0.0));
     }
 }
 
-/// Sums of the rows of each cluster, their number, and the farthest row with its distance.
+/// Sums of the rows of each cluster, and their number.
 struct Sums {
     sums: Vec<f32>,
     counts: Vec<usize>,
-    inertia: f64,
 }
 
-/// One step of Lloyd: every center becomes the mean of its rows. Returns the mean square by which centers moved, and the inertia before.
-fn step(rows: &Rows, centers: &mut Rows, random: &mut Random) -> (f64, f64) {
+/// One step of Lloyd: every center becomes the mean of its rows. Returns the mean square by which centers moved.
+fn step(rows: &Rows, centers: &mut Rows, random: &mut Random) -> f64 {
     let (width, clusters) = (rows.width(), centers.rows());
     let nearest = Nearest::new(centers);
     let blocks = rows.as_slice().chunks(BLOCK * width);
     let found: Vec<Mutex<Option<Sums>>> = blocks.clone().map(|_| Mutex::default()).collect();
     let blocks: Vec<&[f32]> = blocks.collect();
     threads::parallel(blocks.len(), |at| {
-        let mut own = Sums { sums: vec![0.0; clusters * width], counts: vec![0; clusters], inertia: 0.0 };
-        nearest.each(blocks[at], |row, label, distance| {
+        let mut own = Sums { sums: vec![0.0; clusters * width], counts: vec![0; clusters] };
+        nearest.each(blocks[at], |row, label, _| {
             own.sums[label * width..][..width].iter_mut().zip(row).for_each(|(sum, x)| *sum += x);
             own.counts[label] += 1;
-            own.inertia += distance;
         });
-        *found[at].lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(own);
+        *found[at].lock().unwrap_or_else(PoisonError::into_inner) = Some(own);
     });
-    let (mut sums, mut counts, mut inertia) = (vec![0.0f64; clusters * width], vec![0usize; clusters], 0.0);
+    let (mut sums, mut counts) = (vec![0.0f64; clusters * width], vec![0usize; clusters]);
     for own in found {
-        let Some(own) = own.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner) else { continue };
+        let Some(own) = own.into_inner().unwrap_or_else(PoisonError::into_inner) else { continue };
         sums.iter_mut().zip(&own.sums).for_each(|(sum, x)| *sum += f64::from(*x));
         counts.iter_mut().zip(&own.counts).for_each(|(sum, count)| *sum += count);
-        inertia += own.inertia;
     }
     let mut values = Vec::with_capacity(clusters * width);
     let mut moved = 0.0;
@@ -211,7 +207,7 @@ fn step(rows: &Rows, centers: &mut Rows, random: &mut Random) -> (f64, f64) {
         }
     }
     *centers = Rows::new(values, width).expect("whole rows");
-    (moved / (clusters * width) as f64, inertia)
+    moved / (clusters * width) as f64
 }
 
 /// Labels of all rows, and the inertia.
@@ -228,9 +224,9 @@ fn assign(rows: &[f32], centers: &Rows) -> (Vec<usize>, f64) {
             next += 1;
             inertia += distance;
         });
-        sums.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push((at, inertia));
+        sums.lock().unwrap_or_else(PoisonError::into_inner).push((at, inertia));
     });
-    let mut sums = sums.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let mut sums = sums.into_inner().unwrap_or_else(PoisonError::into_inner);
     sums.sort_by_key(|(at, _)| *at);
     (labels, sums.iter().map(|(_, inertia)| inertia).sum())
 }
@@ -244,7 +240,7 @@ struct Nearest {
 
 impl Nearest {
     fn new(centers: &Rows) -> Self {
-        let bias = centers.iter().map(|c| -0.5 * c.iter().map(|x| x * x).sum::<f32>()).collect();
+        let bias = centers.iter().map(|center| -0.5 * squared_norm(center)).collect();
         let packed = PackedMatrix::pack(centers.as_slice(), centers.rows(), centers.width(), WeightType::F32);
         Self { packed, bias, width: centers.width() }
     }
@@ -262,8 +258,7 @@ impl Nearest {
                 // Two loops that the compiler makes vectors of, not one that it does not.
                 let highest = scores.iter().fold(f32::NEG_INFINITY, |best, &score| best.max(score));
                 let label = scores.iter().position(|&score| score == highest).unwrap_or(0);
-                let square: f32 = row.iter().map(|x| x * x).sum();
-                with(row, label, f64::from((square - 2.0 * highest).max(0.0)));
+                with(row, label, f64::from((squared_norm(row) - 2.0 * highest).max(0.0)));
             }
         }
     }

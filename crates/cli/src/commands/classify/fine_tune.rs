@@ -8,6 +8,7 @@ use sentir::train::arguments::TrainingArguments;
 use sentir::train::card;
 use sentir::train::data::{Dataset, Labels, TextColumn};
 use sentir::train::losses;
+use sentir::train::order::Mt19937;
 use sentir::train::record::{self, Source};
 use sentir::train::trainer::{Event, Training};
 use sentir::{LoadOptions, Trainable};
@@ -98,24 +99,27 @@ pub(super) fn run(
 /// For each text `num_iterations` others of its class (1) and as many of other classes (0). A class of one text has no pairs of its own.
 fn pairs(texts: &[String], labels: &[usize], num_iterations: usize) -> Result<Dataset> {
     let (mut first, mut second, mut alike) = (Vec::new(), Vec::new(), Vec::new());
-    let mut state = 42u64;
-    let mut below = |count: usize| {
-        // An LCG of 64 bits is random enough to choose partners.
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        ((state >> 33) as usize) % count.max(1)
-    };
-    for (row, (text, label)) in texts.iter().zip(labels).enumerate() {
-        let same: Vec<usize> =
-            (0..texts.len()).filter(|&other| other != row && labels[other] == *label).collect();
-        let different: Vec<usize> = (0..texts.len()).filter(|&other| labels[other] != *label).collect();
-        for (others, value) in [(same, 1.0), (different, 0.0)] {
-            if others.is_empty() {
-                continue;
-            }
-            for _ in 0..num_iterations {
-                first.push(text.clone());
-                second.push(texts[others[below(others.len())]].clone());
+    let mut random = Mt19937::new(42);
+    let mut below = |count: usize| random.next_u32() as usize % count;
+    // Rows by their class: those of one lie together.
+    let mut order: Vec<usize> = (0..texts.len()).collect();
+    order.sort_by_key(|&row| labels[row]);
+    for own in order.chunk_by(|&a, &b| labels[a] == labels[b]) {
+        let (alone, others) = (own.len() == 1, texts.len() - own.len());
+        let begin = order.partition_point(|&row| labels[row] < labels[own[0]]);
+        for (at, &row) in own.iter().enumerate() {
+            let mut add = |other: usize, value: f64| {
+                first.push(texts[row].clone());
+                second.push(texts[other].clone());
                 alike.push(value);
+            };
+            for _ in 0..if alone { 0 } else { num_iterations } {
+                // Any but the row itself.
+                add(own[(at + 1 + below(own.len() - 1)) % own.len()], 1.0);
+            }
+            for _ in 0..if others == 0 { 0 } else { num_iterations } {
+                // Any of those around this class.
+                add(order[(begin + own.len() + below(others)) % order.len()], 0.0);
             }
         }
     }

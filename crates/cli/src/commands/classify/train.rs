@@ -10,7 +10,7 @@ use sentir::classify::logistic::{LogisticOptions, LogisticRegression};
 use sentir::classify::prototype::NearestPrototype;
 use sentir::classify::{Classifier, highest};
 use sentir::train::classifier::{Head, Level, TextClassifier};
-use sentir::{Rows, SentenceTransformer, Task};
+use sentir::{Rows, SentenceTransformer};
 
 use super::fine_tune;
 use super::report::{Judged, Report};
@@ -201,7 +201,7 @@ impl Train {
             }
             None if held_out.iter().all(Option::is_some) => {
                 let scores: Vec<Rows> = held_out.into_iter().flatten().collect();
-                let judged = judge(&levels, &classifier, &scores)?;
+                let judged = judge(&levels, &classifier, scores)?;
                 Some(Report { how: format!("{} folds", self.folds), texts: texts.texts, levels: judged })
             }
             None => None,
@@ -234,14 +234,7 @@ impl Train {
     }
 
     fn encode(&self, model: &SentenceTransformer, texts: &Texts, global: &Global) -> Result<Rows> {
-        let encoding = Encoding {
-            arguments: &self.model,
-            prompt: &self.prompt,
-            task: Task::Any,
-            normalize: false,
-            quiet: global.quiet,
-            what: "encoding",
-        };
+        let encoding = Encoding::new(&self.model, &self.prompt, global.quiet);
         Ok(encoding.sentences(model, texts)?.embeddings)
     }
 
@@ -371,21 +364,13 @@ fn parents(levels: &[Labels], texts: &Texts) -> Result<Option<Vec<usize>>> {
 }
 
 /// What held-out scores predict, the finer level within the coarser one.
-fn judge(levels: &[Labels], classifier: &TextClassifier, scores: &[Rows]) -> Result<Vec<Judged>> {
+fn judge(levels: &[Labels], classifier: &TextClassifier, scores: Vec<Rows>) -> Result<Vec<Judged>> {
     let mut before: Option<Vec<usize>> = None;
     let mut judged = Vec::new();
     for ((level, own), scores) in levels.iter().zip(&classifier.levels).zip(scores) {
-        let best = scores.iter().enumerate().map(|(row, scores)| {
-            let mut scores = scores.to_vec();
-            if let (Some(parents), Some(before)) = (&own.parents, &before) {
-                let outside = parents.iter().zip(&mut scores).filter(|(parent, _)| **parent != before[row]);
-                outside.for_each(|(_, score)| *score = f32::NEG_INFINITY);
-            }
-            sentir::classify::softmax(&mut scores, own.scale);
-            let class = highest(&scores);
-            (class, scores[class])
-        });
-        let best: Vec<(usize, f32)> = best.collect();
+        let probabilities = own.probabilities(scores, before.as_deref());
+        let best: Vec<(usize, f32)> =
+            probabilities.iter().map(|own| (highest(own), own[highest(own)])).collect();
         before = Some(best.iter().map(|(class, _)| *class).collect());
         judged.push(Judged::new(&level.name, &level.classes, level.labels.clone(), best)?);
     }

@@ -136,7 +136,7 @@ pub(super) fn run(arguments: &super::Arguments, global: &Global) -> Result<()> {
             positives[query].push(row);
         }
     }
-    let model = model::load(&arguments.model, global)?;
+    let model = model::load(arguments.model()?, global)?;
     let (queries, corpus) = (queries.texts, corpus.texts);
     let query_vectors = encode(arguments, &model, &queries, Task::Query, "anchors", global.quiet)?;
     let corpus_vectors = encode(arguments, &model, &corpus, Task::Document, "corpus", global.quiet)?;
@@ -196,7 +196,7 @@ fn encode(
 ) -> Result<Rows> {
     let texts = Texts { texts: texts.to_vec(), shown: Vec::new(), origin: Origin::Arguments };
     let prompt: &PromptArguments = &arguments.prompt;
-    let encoding = Encoding { arguments: &arguments.model, prompt, task, normalize: true, quiet, what };
+    let encoding = Encoding { arguments: arguments.model()?, prompt, task, normalize: true, quiet, what };
     Ok(encoding.sentences(model, &texts)?.embeddings)
 }
 
