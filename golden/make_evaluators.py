@@ -13,11 +13,16 @@ from pathlib import Path
 
 from sentence_transformers import SentenceTransformer
 import numpy as np
+import torch
+from numbers_alike import numbers
+from sentence_transformers import InputExample
+from sentence_transformers.losses import SoftmaxLoss
 from sentence_transformers.sentence_transformer.evaluation import (
-    BinaryClassificationEvaluator, EmbeddingSimilarityEvaluator, InformationRetrievalEvaluator, MSEEvaluator,
+    BinaryClassificationEvaluator, EmbeddingSimilarityEvaluator, InformationRetrievalEvaluator, LabelAccuracyEvaluator, MSEEvaluator,
     ParaphraseMiningEvaluator, RerankingEvaluator, TranslationEvaluator, TripletEvaluator,
 )
 from sklearn.metrics import accuracy_score, precision_recall_fscore_support
+from torch.utils.data import DataLoader
 
 HERE = Path(__file__).parent
 
@@ -93,6 +98,13 @@ TRANSLATION = [
     {"source": "Two dogs run.", "target": "Бегут две собаки."},
     {"source": "Buy bread.", "target": "Купи хлеба."},
 ]
+LABELLED = [
+    {"text": pair["sentence1"], "other": pair["sentence2"], "label": label}
+    for pair, label in zip(BINARY, ["same", "other", "other", "near", "same", "same", "same", "other", "near", "near", "same"], strict=True)
+]
+CLASSES = ["near", "other", "same"]
+# Of no meaning: the weights of a head over [u, v, |u - v|].
+HEAD = {"coef": numbers(3 * 96, 7).reshape(3, 96).tolist(), "intercept": [-2.7, -0.9, 0.6]}
 MODULES = [
     {"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Transformer"},
     {"idx": 1, "name": "1", "path": "1_Pooling", "type": "sentence_transformers.models.Pooling"},
@@ -150,6 +162,12 @@ def case(name, evaluator_name, **settings):
         "translation": TranslationEvaluator(column(TRANSLATION, "source"), column(TRANSLATION, "target"), name=evaluator_name),
         "mse": MSEEvaluator(column(TRANSLATION, "source"), column(TRANSLATION, "target"), teacher_model=teacher, name=evaluator_name),
     })
+    loss = SoftmaxLoss(model, sentence_embedding_dimension=32, num_labels=3)
+    with torch.no_grad():
+        loss.classifier.weight.copy_(torch.tensor(HEAD["coef"]))
+        loss.classifier.bias.copy_(torch.tensor(HEAD["intercept"]))
+    examples = [InputExample(texts=[row["text"], row["other"]], label=CLASSES.index(row["label"])) for row in LABELLED]
+    evaluators["label_accuracy"] = LabelAccuracyEvaluator(DataLoader(examples, batch_size=4), name=evaluator_name, softmax_model=loss)
     results = {}
     for key, evaluator in evaluators.items():
         metrics = named(evaluator(model))
@@ -175,6 +193,9 @@ record = {
     "paraphrases": PARAPHRASES,
     "reranking": RERANKING,
     "translation": TRANSLATION,
+    "labelled": LABELLED,
+    "classes": CLASSES,
+    "head": HEAD,
     "cases": [
         case("plain", "tiny"),
         case("without a name", "", similarity_fn_name="dot"),

@@ -49,7 +49,7 @@ pub(crate) enum Command {
     Prune(prune::Arguments),
     Train(Box<train::Arguments>),
     Card(card::Arguments),
-    Evaluate(evaluate::Arguments),
+    Evaluate(Box<evaluate::Arguments>),
     Download(download::Arguments),
 }
 

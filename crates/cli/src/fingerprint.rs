@@ -1,24 +1,12 @@
-//! Whether a model gives the vectors that something was made from: the vector of one fixed text, kept with it, is compared.
-//!
-//! Weights, pooling, dimensions and the type of the weights all show in it; the name of a directory does not.
+//! What is said if a model does not give the vectors that an index or a classifier was made from. How that is known is in the library.
 
 use std::path::Path;
 
-use anyhow::{Result, bail};
-use sentir::{EncodeOptions, Rows, SentenceTransformer, Similarity, Task};
+use anyhow::{Context, Result};
+use sentir::SentenceTransformer;
+use sentir::train::probe;
 
 use crate::terminal::notice;
-
-/// A text whose vector tells models apart.
-const PROBE: &str = "Where does the river end? Где кончается река? 1024 § Wo der Fluß endet.";
-
-/// Its vector, of unit length.
-pub(crate) fn probe(model: &SentenceTransformer, truncate_dim: Option<usize>) -> Result<Rows> {
-    let options = EncodeOptions { truncate_dim, ..EncodeOptions::default() };
-    let mut probe = model.encode_task(&[PROBE], Task::Any, &options)?.embeddings;
-    probe.normalize();
-    Ok(probe)
-}
 
 /// Fails if `model` does not give the vectors of `what`, which was made with the model called `named` and keeps the probe `kept`.
 pub(crate) fn check(
@@ -29,22 +17,8 @@ pub(crate) fn check(
     named: &str,
     quiet: bool,
 ) -> Result<()> {
-    let probe = probe(model, truncate_dim)?;
     let what = what.display();
-    if kept.len() != probe.width() {
-        bail!(
-            "{what}: its vectors have {} dimensions, those of this model {}; it was made with {named}",
-            kept.len(),
-            probe.width()
-        );
-    }
-    let kept = Rows::new(kept.to_vec(), probe.width())?;
-    let alike = sentir::similarity::pairwise(&probe, &kept, Similarity::Cosine)?[0];
-    if alike.is_nan() || alike < 0.98 {
-        bail!(
-            "{what}: this model does not give the vectors that it was made from (the cosine of a test text is {alike:.4}); it was made with {named}"
-        );
-    }
+    let alike = probe::check(model, truncate_dim, kept, named).with_context(|| what.to_string())?;
     if alike < 0.9999 {
         notice(
             quiet,

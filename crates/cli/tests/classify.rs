@@ -198,3 +198,87 @@ fn what_does_not_fit_is_explained() {
     let none = predict(&bert, &at("nothing"));
     assert!(none.code == Some(1) && none.stderr.contains("sentir classify train"), "{}", none.stderr);
 }
+
+/// Whether two texts speak of the same thing is a matter of both: a classifier of pairs, measured by `sentir evaluate --label-accuracy`.
+#[test]
+fn pairs_are_classified_and_measured() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| path(folder.path().join(name));
+    let words = ["cat", "dog", "bus", "lamp"];
+    let mut text = String::from("first,second,relation\n");
+    for i in 0..10 {
+        for (a, one) in words.iter().enumerate() {
+            let other = words[(a + 1 + i % 3) % 4];
+            text += &format!("{one} {one} {i},{one} {one},same\n{one} {one} {i},{other} {other},other\n");
+        }
+    }
+    std::fs::write(at("pairs.csv"), text).unwrap();
+    let (model, input) = (bert(), at("pairs.csv"));
+    let train = [
+        "classify",
+        "train",
+        "--model",
+        &model,
+        "--input",
+        &input,
+        "--column",
+        "first",
+        "--column2",
+        "second",
+        "--label",
+        "relation",
+        "--c",
+        "1000",
+        "--json",
+        "--output",
+        &at("own"),
+    ];
+    let report: Value = serde_json::from_str(&done(&train).stdout).unwrap();
+    let accuracy = report["levels"][0]["accuracy"].as_f64().unwrap();
+    assert!(accuracy > 0.8, "{accuracy}");
+    let predict = [
+        "classify",
+        "predict",
+        "--model",
+        &model,
+        "--classifier",
+        &at("own"),
+        "--input",
+        &input,
+        "--column",
+        "first",
+    ];
+    let found = done(&[&predict[..], &["--column2", "second", "--json"]].concat()).stdout;
+    let right = found.lines().enumerate().filter(|(row, line)| {
+        let line: Value = serde_json::from_str(line).unwrap();
+        line["relation"][0]["class"] == ["same", "other"][row % 2]
+    });
+    let right = right.count() as f64 / 80.0;
+    let measure = |columns: &str| {
+        sentir([
+            "evaluate",
+            "--model",
+            &model,
+            "--label-accuracy",
+            &input,
+            "--classifier",
+            &at("own"),
+            "--label-accuracy-columns",
+            columns,
+            "--json",
+        ])
+    };
+    let measured: Value = serde_json::from_str(&measure("first,second,relation").ok()).unwrap();
+    assert!(
+        (measured["label-accuracy"]["accuracy"].as_f64().unwrap() - right).abs() < 1e-9,
+        "{measured} {right}"
+    );
+
+    // One text where two must be, and the other way round.
+    let said = sentir(predict);
+    assert!(said.code == Some(1) && said.stderr.contains("give --column2"), "{}", said.stderr);
+    let said = measure("first,relation");
+    assert!(said.code == Some(1) && said.stderr.contains("three names are expected"), "{}", said.stderr);
+    let said = sentir([&train[..], &["--fine-tune"]].concat());
+    assert_eq!(said.code, Some(2), "{}", said.stderr);
+}

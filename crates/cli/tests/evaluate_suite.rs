@@ -192,3 +192,55 @@ fn mistakes_are_explained() {
         }
     }
 }
+
+/// As MTEB measures classes and clusters: from a table of texts and classes, and from sets of them.
+#[test]
+fn classes_and_clusters_are_measured() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| path(folder.path().join(name));
+    let kinds = ["cat", "dog", "bus"];
+    let rows = |from: usize| -> Vec<(String, &str)> {
+        (from..from + 30).map(|i| (format!("{0} {0} {i} {0}", kinds[i % 3]), kinds[i % 3])).collect()
+    };
+    let lines = |rows: Vec<(String, &str)>| -> String {
+        rows.iter()
+            .map(|(text, kind)| format!("{}\n", serde_json::json!({"text": text, "label": kind})))
+            .collect()
+    };
+    std::fs::write(at("train.jsonl"), lines(rows(0))).unwrap();
+    std::fs::write(at("test.jsonl"), lines(rows(30))).unwrap();
+    let set = |rows: Vec<(String, &str)>| {
+        let (sentences, labels): (Vec<String>, Vec<&str>) = rows.into_iter().unzip();
+        serde_json::json!({"sentences": sentences, "labels": labels}).to_string() + "\n"
+    };
+    std::fs::write(at("sets.jsonl"), set(rows(0)) + &set(rows(7)) + &set(vec![("alone".to_owned(), "x")]))
+        .unwrap();
+    let model = bert();
+    let measure = |words: &[&str]| sentir([&["evaluate", "--model", &model, "--json"], words].concat());
+    let (train, test, sets) = (at("train.jsonl"), at("test.jsonl"), at("sets.jsonl"));
+    let found =
+        measure(&["--classification", &test, "--classification-train", &train, "--clustering", &test]).ok();
+    let found: Value = serde_json::from_str(&found).unwrap();
+    let (classes, clusters) = (&found["classification"], &found["clustering"]);
+    assert!(classes["accuracy"].as_f64().unwrap() > 0.9, "{found}");
+    assert_eq!(classes.as_object().unwrap().len(), 7, "{found}");
+    let v_measure = clusters["v_measure"].as_f64().unwrap();
+    assert!((0.0..=1.0).contains(&v_measure) && clusters["v_measure_std"].is_number(), "{found}");
+    let found: Value = serde_json::from_str(&measure(&["--clustering", &sets]).ok()).unwrap();
+    // A set of one class is right whatever the model does.
+    assert!(found["clustering"]["v_measure"].as_f64().unwrap() > 1.0 / 3.0, "{found}");
+
+    std::fs::write(at("one.jsonl"), "{\"text\": \"a\", \"label\": \"x\"}\n").unwrap();
+    std::fs::write(at("uneven.jsonl"), "{\"sentences\": [\"a\", \"b\"], \"labels\": [1]}\n").unwrap();
+    let (one, uneven) = (at("one.jsonl"), at("uneven.jsonl"));
+    for (words, said) in [
+        (vec!["--classification", &test, "--classification-train", &one], "all texts are of the class \"x\""),
+        (vec!["--clustering", &uneven], "uneven.jsonl, row 1: 2 texts and 1 classes"),
+        (vec!["--clustering", &test, "--clustering-columns", "text"], "two names are expected"),
+        (vec!["--clustering", &test, "--clustering-columns", "text,kind"], "\"kind\""),
+    ] {
+        let answer = measure(&words);
+        assert!(answer.code == Some(1) && answer.stderr.contains(said), "{said}: {}", answer.stderr);
+    }
+    assert_eq!(measure(&["--classification", &test]).code, Some(2));
+}

@@ -83,6 +83,8 @@ pub struct TextClassifier {
     pub probe: Vec<f32>,
     /// Whether vectors were cut to their first so many components.
     pub truncate_dim: Option<usize>,
+    /// Whether it classifies pairs of texts, by [`sentir_vectors::classify::pair_features`] of their vectors.
+    pub pairs: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -93,6 +95,8 @@ struct Described {
     probe: Vec<f32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     truncate_dim: Option<usize>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pairs: bool,
     levels: Vec<DescribedLevel>,
 }
 
@@ -122,7 +126,7 @@ impl Predicted {
 }
 
 impl TextClassifier {
-    /// Predictions of `rows` `[n, dimensions]`: for each level, for each row, all classes that can be.
+    /// Predictions of `rows` `[n, dimensions]` (of pairs, of their [`sentir_vectors::classify::pair_features`]): for each level, for each row, all classes that can be.
     ///
     /// # Errors
     /// If the rows are of another width than those that were learned from.
@@ -167,6 +171,7 @@ impl TextClassifier {
             model: self.model.clone(),
             probe: self.probe.clone(),
             truncate_dim: self.truncate_dim,
+            pairs: self.pairs,
             levels: levels.collect(),
         };
         let text =
@@ -281,8 +286,11 @@ impl TextClassifier {
         if described.probe.iter().any(|x| !x.is_finite()) {
             return Err(wrong(&path, "its probe is not finite".to_owned()));
         }
-        let Described { model, probe, truncate_dim, .. } = described;
-        Ok(Self { levels, model, probe, truncate_dim })
+        if described.pairs && width.is_none_or(|width| !width.is_multiple_of(3)) {
+            return Err(wrong(&path, "its weights are not those of pairs".to_owned()));
+        }
+        let Described { model, probe, truncate_dim, pairs, .. } = described;
+        Ok(Self { levels, model, probe, truncate_dim, pairs })
     }
 }
 
@@ -315,7 +323,8 @@ mod tests {
             level("kind", &["animal", "thing"], Head::Prototype(prototype), None),
             level("name", &["cat", "dog", "bus"], Head::Logistic(logistic), Some(vec![0, 0, 1])),
         ];
-        (TextClassifier { levels, model: "m".to_owned(), probe: vec![0.5, 1.0], truncate_dim: Some(4) }, rows)
+        let (model, probe, truncate_dim) = ("m".to_owned(), vec![0.5, 1.0], Some(4));
+        (TextClassifier { levels, model, probe, truncate_dim, pairs: false }, rows)
     }
 
     #[test]
@@ -358,9 +367,13 @@ mod tests {
             ("/levels/1/parents", json!([0, 0, 0])),
             ("/levels/1/parents", json!([0, 1])),
             ("/probe", json!("x")),
+            ("/pairs", json!(true)),
         ] {
             let mut changed = value.clone();
-            *changed.pointer_mut(pointer).unwrap() = wrong;
+            match changed.pointer_mut(pointer) {
+                Some(value) => *value = wrong,
+                None => changed[&pointer[1..]] = wrong,
+            }
             std::fs::write(path.join(DESCRIPTION), changed.to_string()).unwrap();
             let error = TextClassifier::read(&path).unwrap_err().to_string();
             assert!(error.contains(DESCRIPTION), "{pointer}: {error}");

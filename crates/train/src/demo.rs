@@ -13,7 +13,7 @@ use sentir_vectors::metrics::retrieval::{Cutoffs, retrieval};
 use serde::{Deserialize, Serialize};
 
 use crate::data::{Dataset, TextColumn};
-use crate::evaluate::{Evaluator, InformationRetrieval, Query};
+use crate::evaluate::{Evaluator, InformationRetrieval, Query, Watch};
 use crate::{Error, Result};
 
 /// The languages that there are texts in.
@@ -139,7 +139,8 @@ impl Demo {
         };
         let queries = self.held_out.iter().enumerate().map(query).collect();
         let corpus = self.entries.iter().map(|entry| (entry.id.clone(), entry.question.clone())).collect();
-        let metrics = InformationRetrieval::new("", queries, corpus)?.evaluate(model, interrupt)?;
+        let metrics = InformationRetrieval::new("", queries, corpus)?
+            .evaluate(model, Watch { interrupt, progress: None })?;
         Ok(Scores::of(&metrics, &format!("{}_", model.similarity_function())))
     }
 

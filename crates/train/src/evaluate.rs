@@ -5,7 +5,7 @@
 //! Not here: when a model is evaluated, and what is done with the numbers.
 
 use std::fmt::Debug;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use sentir_model::{EncodeOptions, SentenceTransformer, Task};
 use sentir_vectors::Rows;
@@ -13,9 +13,12 @@ use sentir_vectors::Rows;
 use crate::{Error, Result};
 
 mod binary_classification;
+mod classification;
+mod clustering;
 mod embedding_similarity;
 mod information_retrieval;
 mod jsonl;
+mod label_accuracy;
 mod loss;
 mod mse;
 mod paraphrase_mining;
@@ -25,8 +28,11 @@ mod translation;
 mod triplet;
 
 pub use binary_classification::BinaryClassification;
+pub use classification::Classification;
+pub use clustering::Clustering;
 pub use embedding_similarity::{EmbeddingSimilarity, ScoredPair};
 pub use information_retrieval::{Fields, InformationRetrieval, Query};
+pub use label_accuracy::LabelAccuracy;
 pub use loss::EvalLoss;
 pub use mse::Mse;
 pub use paraphrase_mining::ParaphraseMining;
@@ -47,12 +53,33 @@ pub trait Evaluator: Debug + Send + Sync {
     /// All metrics, (name, value), in the order of sentence-transformers.
     ///
     /// # Errors
-    /// If a text cannot be encoded; [`Error::Interrupted`] soon after `interrupt` became true.
-    fn evaluate(
-        &self,
-        model: &SentenceTransformer,
-        interrupt: Option<&AtomicBool>,
-    ) -> Result<Vec<(String, f64)>>;
+    /// If a text cannot be encoded; [`Error::Interrupted`] if `watch` says so.
+    fn evaluate(&self, model: &SentenceTransformer, watch: Watch<'_>) -> Result<Vec<(String, f64)>>;
+}
+
+/// Who looks on while a model is evaluated. By default nobody does.
+#[derive(Clone, Copy, Default)]
+pub struct Watch<'a> {
+    /// Soon after it became true, the evaluation ends with [`Error::Interrupted`].
+    pub interrupt: Option<&'a AtomicBool>,
+    /// Told how far it is.
+    pub progress: Option<&'a Progress<'a>>,
+}
+
+/// Told the name of an evaluator and what it looks at, how much of that is done, and how much there is.
+pub type Progress<'a> = dyn Fn([&str; 2], usize, usize) + Sync + 'a;
+
+impl Watch<'_> {
+    /// Whether the evaluation is to end.
+    fn is_over(&self) -> bool {
+        self.interrupt.is_some_and(|interrupt| interrupt.load(Ordering::Relaxed))
+    }
+
+    fn tell(&self, what: [&str; 2], done: usize, total: usize) {
+        if let Some(progress) = self.progress {
+            progress(what, done, total);
+        }
+    }
 }
 
 /// `metric` with the name of its evaluator before it.
@@ -66,9 +93,11 @@ fn encode<Text: AsRef<str> + Sync>(
     texts: &[Text],
     task: Task,
     [name, what]: [&str; 2],
-    interrupt: Option<&AtomicBool>,
+    watch: Watch<'_>,
 ) -> Result<Rows> {
-    let options = EncodeOptions { interrupt, ..EncodeOptions::default() };
+    let progress = |done: usize, total: usize| watch.tell([name, what], done, total);
+    let options =
+        EncodeOptions { interrupt: watch.interrupt, progress: Some(&progress), ..EncodeOptions::default() };
     match model.encode_task(texts, task, &options) {
         Ok(encoded) => Ok(encoded.embeddings),
         Err(sentir_model::Error::Text { index, message }) => {

@@ -24,6 +24,7 @@ pub mod optimizer;
 pub mod order;
 pub mod page;
 mod prepared;
+pub mod probe;
 pub mod record;
 pub mod report;
 pub mod samplers;

@@ -5,6 +5,7 @@
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use sentir_compute::{Gradients, Memory};
@@ -15,7 +16,7 @@ use serde_json::{Value, json};
 use crate::arguments::{IntervalStrategy, TrainingArguments};
 use crate::checkpoint::{self, Checkpoints, State};
 use crate::data::Dataset;
-use crate::evaluate::Evaluator;
+use crate::evaluate::{Evaluator, Watch};
 use crate::log::LogEntry;
 use crate::lora::Lora;
 use crate::losses::Loss;
@@ -103,6 +104,15 @@ pub enum Event<'a> {
     },
     /// An update was made.
     Update(&'a LogEntry),
+    /// The model is being measured: by which evaluator with what, and how much of how much is done.
+    Evaluating {
+        /// The name of the evaluator and what it looks at.
+        what: [&'a str; 2],
+        /// So much.
+        done: usize,
+        /// Of so much.
+        total: usize,
+    },
     /// The model was measured.
     Evaluated {
         /// Updates so far.
@@ -156,7 +166,7 @@ impl<'a> Training<'a> {
     /// # Errors
     /// [`Error::Argument`] if parts do not fit together, before the first step; [`Error::NotFinite`] with the step and where
     /// it came up; [`Error::Interrupted`] after a checkpoint was written ([`Event::Saved`]), or before the first step.
-    pub fn run(mut self, observer: &mut dyn FnMut(Event<'_>)) -> Result<Trained> {
+    pub fn run(mut self, observer: &mut (dyn FnMut(Event<'_>) + Send)) -> Result<Trained> {
         let arguments = self.arguments;
         let sampler = self.sampler()?;
         let accumulation = arguments.gradient_accumulation_steps;
@@ -385,11 +395,16 @@ impl<'a> Training<'a> {
     fn evaluate(
         &self,
         state: &mut State,
-        observer: &mut dyn FnMut(Event<'_>),
+        observer: &mut (dyn FnMut(Event<'_>) + Send),
         interrupt: Option<&AtomicBool>,
     ) -> Result<Option<LogEntry>> {
         let Some(evaluator) = self.evaluator else { return Ok(None) };
-        let metrics = evaluator.evaluate(&self.model, interrupt)?;
+        let watcher = Mutex::new(&mut *observer);
+        let progress = |what: [&str; 2], done: usize, total: usize| {
+            let mut observer = watcher.lock().unwrap_or_else(PoisonError::into_inner);
+            observer(Event::Evaluating { what, done, total });
+        };
+        let metrics = evaluator.evaluate(&self.model, Watch { interrupt, progress: Some(&progress) })?;
         observer(Event::Evaluated { step: state.global_step, metrics: &metrics });
         let name = match &self.arguments.metric_for_best_model {
             Some(name) if metrics.iter().any(|(own, _)| own == name) => name.clone(),

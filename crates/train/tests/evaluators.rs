@@ -9,10 +9,14 @@ use std::sync::atomic::AtomicBool;
 
 use sentir_model::{EncodeOptions, LoadOptions, SentenceTransformer, Trainable};
 use sentir_train::Error;
+use sentir_train::classifier::{Head, Level, TextClassifier};
 use sentir_train::evaluate::{
-    BinaryClassification, EmbeddingSimilarity, Evaluator, Fields, InformationRetrieval, Mse,
-    ParaphraseMining, Query, Reranking, ScoredPair, Translation, TranslationMetrics, Triplet,
+    BinaryClassification, EmbeddingSimilarity, Evaluator, Fields, InformationRetrieval, LabelAccuracy, Mse,
+    ParaphraseMining, Query, Reranking, ScoredPair, Translation, TranslationMetrics, Triplet, Watch,
 };
+use sentir_train::probe::probe;
+use sentir_vectors::Rows;
+use sentir_vectors::classify::logistic::LogisticRegression;
 use sentir_vectors::metrics::retrieval::Cutoffs;
 use sentir_vectors::mine::MineOptions;
 use serde::Deserialize;
@@ -29,7 +33,17 @@ struct Golden {
     paraphrases: Vec<Value>,
     reranking: Vec<Value>,
     translation: Vec<Value>,
+    labelled: Vec<Value>,
+    classes: Vec<String>,
+    head: Linear,
     cases: Vec<Case>,
+}
+
+/// A head over `[u, v, |u − v|]`.
+#[derive(Deserialize)]
+struct Linear {
+    coef: Vec<Vec<f32>>,
+    intercept: Vec<f32>,
 }
 
 #[derive(Deserialize)]
@@ -142,12 +156,52 @@ fn evaluators_of_files(name: &str) -> Vec<(&'static str, Box<dyn Evaluator>)> {
     ]
 }
 
+/// The head of a `SoftmaxLoss` as a classifier on the vectors of `model`.
+fn label_accuracy(name: &str, model: &SentenceTransformer) -> LabelAccuracy {
+    let coef = Rows::new(GOLDEN.head.coef.concat(), 96).unwrap();
+    let head = LogisticRegression::from_parts(coef, GOLDEN.head.intercept.clone()).unwrap();
+    let level = Level {
+        name: "label".to_owned(),
+        classes: GOLDEN.classes.clone(),
+        head: Head::Logistic(head),
+        scale: 1.0,
+        parents: None,
+    };
+    let classifier = TextClassifier {
+        levels: vec![level],
+        model: "tiny".to_owned(),
+        probe: probe(model, None).unwrap().into_vec(),
+        truncate_dim: None,
+        pairs: true,
+    };
+    let column = |key: &str| -> Vec<String> {
+        GOLDEN.labelled.iter().map(|line| line[key].as_str().unwrap().to_owned()).collect()
+    };
+    LabelAccuracy::new(name, classifier, column("text"), Some(column("other")), &column("label")).unwrap()
+}
+
+#[test]
+fn a_classifier_belongs_to_its_model() {
+    let [one, other] = [0, 2].map(|at| GOLDEN.cases[at].load(Trainable::default()));
+    let evaluator = label_accuracy("", &one.1);
+    assert!(evaluator.evaluate(&one.1, Watch::default()).is_ok());
+    // The same weights, but another pooling.
+    fs::write(
+        other.0.path().join("1_Pooling/config.json"),
+        r#"{"word_embedding_dimension": 32, "pooling_mode_cls_token": true}"#,
+    )
+    .unwrap();
+    let other = SentenceTransformer::load(other.0.path().to_str().unwrap()).unwrap();
+    let error = evaluator.evaluate(&other, Watch::default()).unwrap_err().to_string();
+    assert!(error.contains("it was made with tiny"), "{error}");
+}
+
 fn compare(case: &Case, evaluators: &[(&'static str, Box<dyn Evaluator>)], model: &SentenceTransformer) {
     for (key, evaluator) in evaluators {
         let recorded = &case.results[*key];
         assert_eq!(evaluator.name(), case.evaluator_name);
         assert_eq!(evaluator.primary_metric(model), recorded.primary_metric);
-        let metrics = evaluator.evaluate(model, None).unwrap();
+        let metrics = evaluator.evaluate(model, Watch::default()).unwrap();
         assert!(metrics.iter().any(|(name, _)| *name == recorded.primary_metric), "{key}");
         assert_eq!(metrics.len(), recorded.metrics.len(), "{}, {key}", case.name);
         for ((name, value), (expected_name, expected)) in metrics.iter().zip(&recorded.metrics) {
@@ -169,6 +223,11 @@ fn metrics_are_those_of_sentence_transformers() {
         let (_folder, model) = case.load(Trainable::default());
         compare(case, &evaluators(&case.evaluator_name), &model);
         compare(case, &evaluators_of_files(&case.evaluator_name), &model);
+        // Theirs gives texts no prompt, not even the model's default; ours encodes as users do.
+        if case.name != "euclidean" {
+            let own: Box<dyn Evaluator> = Box::new(label_accuracy(&case.evaluator_name, &model));
+            compare(case, &[("label_accuracy", own)], &model);
+        }
     }
 }
 
@@ -217,7 +276,7 @@ fn fields_of_files_have_other_names() {
     let (_folder, model) = GOLDEN.cases[0].load(Trainable::default());
     // Each query is the text of its document, and a text is most similar to itself.
     let expected = ["cosine_accuracy@1", "cosine_ndcg@1", "cosine_ndcg@2"].map(|name| (name.to_owned(), 1.0));
-    assert_eq!(evaluator.evaluate(&model, None).unwrap(), expected);
+    assert_eq!(evaluator.evaluate(&model, Watch::default()).unwrap(), expected);
     assert_eq!(evaluator.primary_metric(&model), "cosine_ndcg@2");
 }
 
@@ -226,7 +285,9 @@ fn a_margin_is_more_to_ask_for() {
     let (_folder, model) = GOLDEN.cases[0].load(Trainable::default());
     let triplet = ["He counts the boats.", "He counts the boats.", "The mill is closed."].map(str::to_owned);
     let accuracy = |margin| {
-        Triplet::new("", vec![triplet.clone()], margin).unwrap().evaluate(&model, None).unwrap()[0].1
+        Triplet::new("", vec![triplet.clone()], margin).unwrap().evaluate(&model, Watch::default()).unwrap()
+            [0]
+        .1
     };
     assert_eq!((accuracy(0.0), accuracy(2.0), accuracy(-2.0)), (1.0, 0.0, 1.0));
 }
@@ -335,7 +396,8 @@ fn data_in_memory_with_mistakes() {
 fn an_evaluation_can_be_interrupted() {
     let (_folder, model) = GOLDEN.cases[0].load(Trainable::default());
     for (key, evaluator) in evaluators("tiny") {
-        let result = evaluator.evaluate(&model, Some(&AtomicBool::new(true)));
+        let result =
+            evaluator.evaluate(&model, Watch { interrupt: Some(&AtomicBool::new(true)), progress: None });
         assert!(matches!(result, Err(Error::Interrupted)), "{key}: {result:?}");
     }
 }

@@ -7,7 +7,7 @@ use sentir_model::weights::Weights;
 use sentir_model::{EncodeOptions, LoadOptions, SentenceTransformer, Trainable};
 use sentir_train::arguments::TrainingArguments;
 use sentir_train::data::Dataset;
-use sentir_train::evaluate::Evaluator;
+use sentir_train::evaluate::{Evaluator, Watch};
 use sentir_train::log::LogEntry;
 use sentir_train::lora::Lora;
 use sentir_train::losses::MultipleNegativesRanking;
@@ -68,7 +68,7 @@ impl Evaluator for Scores {
         "score".to_owned()
     }
 
-    fn evaluate(&self, _: &SentenceTransformer, _: Option<&AtomicBool>) -> Result<Vec<(String, f64)>> {
+    fn evaluate(&self, _: &SentenceTransformer, _: Watch<'_>) -> Result<Vec<(String, f64)>> {
         let call = self.0.fetch_add(1, Ordering::Relaxed);
         // Before the first update, then after each.
         let score = [f64::NAN, f64::NAN, 0.5, 0.25, f64::NAN][call.min(4)];

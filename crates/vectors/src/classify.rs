@@ -10,6 +10,7 @@ pub mod prototype;
 
 use crate::error::{Error, Result};
 use crate::rows::Rows;
+use crate::similarity::check_widths;
 
 /// Anything that scores classes: rows `[n, width]` in, `[n, classes]` out.
 pub trait Classifier {
@@ -37,6 +38,25 @@ pub trait Classifier {
     fn predict(&self, rows: &Rows) -> Result<Vec<usize>> {
         Ok(self.decision_function(rows)?.iter().map(highest).collect())
     }
+}
+
+/// What tells the relation of two vectors, u and v, side by side: `[u, v, |u − v|]`, `[n, 3 · width]`. Source: Reimers and Gurevych 2019, and
+/// `SoftmaxLoss` of sentence-transformers with its defaults (`losses/softmax.py`).
+///
+/// # Errors
+/// If the two do not have the same shape.
+pub fn pair_features(left: &Rows, right: &Rows) -> Result<Rows> {
+    check_widths(left, right)?;
+    if left.rows() != right.rows() {
+        return Err(Error::LengthMismatch { left: left.rows(), right: right.rows() });
+    }
+    let mut values = Vec::with_capacity(3 * left.as_slice().len());
+    for (u, v) in left.iter().zip(right) {
+        values.extend(u);
+        values.extend(v);
+        values.extend(u.iter().zip(v).map(|(u, v)| (u - v).abs()));
+    }
+    Rows::new(values, 3 * left.width())
 }
 
 /// The place of the highest number, the first of equals.

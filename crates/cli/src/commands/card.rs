@@ -7,6 +7,7 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use sentir::train::card::{self, Style};
 use sentir::train::data::Dataset;
+use sentir::train::evaluate::Watch;
 use sentir::train::record::{TrainingRecord, sha256_of_weights};
 use sentir::{LoadOptions, SentenceTransformer};
 use serde::Serialize;
@@ -223,7 +224,9 @@ fn metrics(
     let mut found = Vec::new();
     let polling = interrupt::polling();
     for (_, evaluator) in arguments.evaluation.evaluators(true)? {
-        found.extend(evaluator.evaluate(&model, Some(interrupt::flag()))?);
+        found.extend(
+            evaluator.evaluate(&model, Watch { interrupt: Some(interrupt::flag()), progress: None })?,
+        );
     }
     drop(polling);
     for (name, value) in recorded {

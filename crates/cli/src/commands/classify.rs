@@ -7,13 +7,16 @@ mod train;
 
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::{Args, Subcommand};
+use sentir::classify::pair_features;
 use sentir::train::classifier::TextClassifier;
+use sentir::{Rows, SentenceTransformer};
 use serde_json::{Map, Value, json};
 
 use crate::arguments::{Global, InputArguments, ModelArguments, PromptArguments, at_least_one};
 use crate::fingerprint;
+use crate::input::Texts;
 use crate::model::{self, Encoding};
 use crate::terminal::{self, grouped, line};
 
@@ -47,6 +50,9 @@ struct Predict {
     classifier: PathBuf,
     #[command(flatten)]
     input: InputArguments,
+    /// The column of the second texts, for a classifier of pairs
+    #[arg(long, value_name = "NAME", requires = "column")]
+    column2: Option<String>,
     /// Classes to name, the most probable first
     #[arg(long, short = 'k', value_name = "N", default_value = "1", value_parser = at_least_one())]
     top_k: usize,
@@ -74,10 +80,27 @@ pub(crate) fn run(arguments: &Arguments, global: &Global) -> Result<()> {
     }
 }
 
+/// The vectors of texts; of pairs, whose second texts are the first column beside them, what tells their relation.
+fn features(encoding: Encoding<'_>, model: &SentenceTransformer, texts: &Texts) -> Result<Rows> {
+    let vectors = encoding.sentences(model, texts)?.embeddings;
+    let Some(second) = texts.shown.first() else { return Ok(vectors) };
+    let second = Texts { texts: second.clone(), shown: Vec::new(), origin: texts.origin.clone() };
+    Ok(pair_features(&vectors, &encoding.sentences(model, &second)?.embeddings)?)
+}
+
 impl Predict {
     fn run(&self, global: &Global) -> Result<()> {
         let classifier = TextClassifier::read(&self.classifier)?;
-        let texts = self.input.read(&[])?;
+        match (classifier.pairs, &self.column2) {
+            (true, None) => {
+                bail!("{}: it classifies pairs of texts: give --column2", self.classifier.display())
+            }
+            (false, Some(_)) => {
+                bail!("{}: it classifies texts, not pairs: leave out --column2", self.classifier.display())
+            }
+            _ => {}
+        }
+        let texts = self.input.read(&self.column2.iter().cloned().collect::<Vec<_>>())?;
         let model = model::load(&self.model, global)?;
         let truncate_dim = classifier.truncate_dim.or(self.model.truncate_dim);
         fingerprint::check(
@@ -90,7 +113,7 @@ impl Predict {
         )?;
         let arguments = ModelArguments { truncate_dim, ..self.model.clone() };
         let encoding = Encoding::new(&arguments, &self.prompt, global.quiet);
-        let vectors = encoding.sentences(&model, &texts)?.embeddings;
+        let vectors = features(encoding, &model, &texts)?;
         let found = classifier.predict(&vectors)?;
         let object = |row: usize| {
             let mut object = Map::new();

@@ -120,7 +120,7 @@ fn make(
     language: Language,
     arguments: &Arguments,
     new: &Path,
-    say: &dyn Fn(std::fmt::Arguments<'_>),
+    say: &(dyn Fn(std::fmt::Arguments<'_>) + Sync),
 ) -> Result<Outcome> {
     let flag = interrupt::flag();
     let pairs = demo.pairs()?;

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use sentir::SentenceTransformer;
-use sentir::train::evaluate::Evaluator;
+use sentir::train::evaluate::{Evaluator, Watch};
 use serde::Serialize;
 
 use crate::arguments::{Global, ModelArguments};
@@ -100,7 +100,12 @@ fn measure(
     own: &dyn Evaluator,
     progress: &Progress,
 ) -> Result<Outcome> {
-    let metrics = own.evaluate(model, Some(interrupt::flag())).map_err(|error| match error {
+    let tell = |[_, what]: [&str; 2], done: usize, total: usize| {
+        progress.describe(format_args!("{evaluator}: {what}"));
+        progress.set(done as u64, total as u64);
+    };
+    let watch = Watch { interrupt: Some(interrupt::flag()), progress: Some(&tell) };
+    let metrics = own.evaluate(model, watch).map_err(|error| match error {
         sentir::train::Error::Interrupted => Interrupted::BEFORE_WRITING.into(),
         other => anyhow::Error::from(other),
     })?;

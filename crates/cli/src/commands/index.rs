@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
 use sentir::index::{Entry, Index, Settings, Store};
+use sentir::train::probe;
 use sentir::{Precision, Rows, SentenceTransformer, Similarity, Task};
 use serde_json::{Map, Value, json};
 
 use crate::arguments::{Global, ModelArguments, PromptArguments, similarity_function};
-use crate::fingerprint::{self, probe};
+use crate::fingerprint;
 use crate::input::{self, Columns, Format, Texts};
 use crate::model::{self, Encoding};
 use crate::terminal::{self, grouped, notice, size};
@@ -272,7 +273,7 @@ impl Build {
             similarity: self.similarity_fn.unwrap_or(model.similarity_function()),
             precision: self.precision,
             keep_full: self.rescore,
-            about: about.write(&self.model.model, &probe(&model, self.model.truncate_dim)?),
+            about: about.write(&self.model.model, &probe::probe(&model, self.model.truncate_dim)?),
         };
         let index = Index::create(&self.output, settings, &entries, vectors)
             .with_context(|| self.input.input.display().to_string())?;

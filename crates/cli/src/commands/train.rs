@@ -491,9 +491,10 @@ struct View<'a> {
 
 impl<'a> View<'a> {
     const PAUSE: Duration = Duration::from_secs(30);
+    const WHAT: &'static str = "training";
 
     fn new(global: &'a Global, out: &'a Path) -> Self {
-        let bar = Progress::new(global.quiet, "training", "updates");
+        let bar = Progress::new(global.quiet, Self::WHAT, "updates");
         Self {
             global,
             out,
@@ -521,7 +522,11 @@ impl<'a> View<'a> {
                 self.bar.set(*done as u64, *updates as u64);
             }
             Event::Update(entry) => self.update(entry),
+            Event::Evaluating { what: [_, what], done, total } => {
+                self.bar.describe(format_args!("evaluating: {what} {done}/{total}"));
+            }
             Event::Evaluated { step, metrics } => {
+                self.bar.describe(Self::WHAT);
                 let metrics: Vec<String> =
                     metrics.iter().map(|(name, value)| format!("{name} {value:.4}")).collect();
                 self.bar.leave(format_args!("after {step} updates: {}", metrics.join(", ")));

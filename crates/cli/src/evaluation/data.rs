@@ -1,17 +1,20 @@
 //! What a model is measured on: the options of `sentir evaluate`, which are the keys of a data set of a suite too; and the evaluators that they mean.
 
+use std::io::BufRead;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use clap::Args;
+use sentir::train::classifier::TextClassifier;
 use sentir::train::evaluate::{
-    BinaryClassification, EmbeddingSimilarity, Evaluator, Mse, ParaphraseMining, Reranking, Translation,
-    TranslationMetrics, Triplet,
+    BinaryClassification, Classification, Clustering, EmbeddingSimilarity, Evaluator, LabelAccuracy, Mse,
+    ParaphraseMining, Reranking, Translation, TranslationMetrics, Triplet,
 };
 use sentir::{EncodeOptions, LoadOptions};
 use serde::Deserialize;
 
 use super::retrieval;
+use crate::input::{self, Columns, Texts};
 use crate::model;
 
 #[derive(Args, Deserialize, Default, Debug, Clone)]
@@ -77,6 +80,43 @@ pub(crate) struct Data {
     /// Texts and their translations: how far the vectors of targets are from those that --teacher gives the sources
     #[arg(long, value_name = "FILE", requires = "teacher", help_heading = "Data")]
     mse: Option<PathBuf>,
+    /// Texts and their classes, to be told apart after learning from eight texts of each, as MTEB measures classification
+    #[arg(long, value_name = "FILE", requires = "classification_train", help_heading = "Data")]
+    classification: Option<PathBuf>,
+    /// The texts that --classification learns from
+    #[arg(long, value_name = "FILE", requires = "classification", help_heading = "Data")]
+    classification_train: Option<PathBuf>,
+    /// The columns of these two files [default: text,label]
+    #[arg(
+        long,
+        value_name = "NAMES",
+        value_delimiter = ',',
+        requires = "classification",
+        help_heading = "Data"
+    )]
+    classification_columns: Vec<String>,
+    /// Texts and their classes, to be found again by k-means, as MTEB measures clustering; or sets of them, a JSON object a line:
+    /// {"sentences": texts, "labels": classes}
+    #[arg(long, value_name = "FILE", help_heading = "Data")]
+    clustering: Option<PathBuf>,
+    /// The columns of --clustering [default: text,label]
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', requires = "clustering", help_heading = "Data")]
+    clustering_columns: Vec<String>,
+    /// Texts, or pairs of them, and their classes: how many --classifier finds
+    #[arg(long, value_name = "FILE", requires = "classifier", help_heading = "Data")]
+    label_accuracy: Option<PathBuf>,
+    /// The columns of --label-accuracy: texts, of pairs also second texts, classes [default: text,label]
+    #[arg(
+        long,
+        value_name = "NAMES",
+        value_delimiter = ',',
+        requires = "label_accuracy",
+        help_heading = "Data"
+    )]
+    label_accuracy_columns: Vec<String>,
+    /// The classifier of --label-accuracy: a directory that sentir classify train has made with this model
+    #[arg(long, value_name = "DIR", requires = "label_accuracy", help_heading = "Data")]
+    classifier: Option<PathBuf>,
     /// The model whose vectors --mse measures against
     #[arg(long, value_name = "DIR|ID", requires = "mse", help_heading = "Data")]
     teacher: Option<String>,
@@ -146,6 +186,46 @@ impl Data {
             (None, None) => {}
             _ => bail!("mse and teacher go together: a file of texts, and the model whose vectors are right"),
         }
+        match (&self.classification, &self.classification_train) {
+            (Some(test), Some(train)) => {
+                let columns = &self.classification_columns;
+                let read = |path| -> Result<Vec<(String, String)>> {
+                    let texts = classed(&at(path), "--classification-columns", columns, 2)?;
+                    Ok(texts.texts.into_iter().zip(texts.shown.into_iter().flatten()).collect())
+                };
+                let own = Classification::new(name, read(train)?, read(test)?)?;
+                all.push(("classification", Box::new(own)));
+            }
+            (None, None) => {}
+            _ => bail!(
+                "classification and classification-train go together: texts to measure with, and texts to learn from"
+            ),
+        }
+        if let Some(path) = &self.clustering {
+            let path = at(path);
+            let own = if is_sets(&path)? {
+                Clustering::from_jsonl(name, &path)?
+            } else {
+                let texts = classed(&path, "--clustering-columns", &self.clustering_columns, 2)?;
+                Clustering::new(name, texts.texts, &texts.shown[0])?
+            };
+            all.push(("clustering", Box::new(own)));
+        }
+        match (&self.label_accuracy, &self.classifier) {
+            (Some(path), Some(classifier)) => {
+                let classifier = TextClassifier::read(&at(classifier))?;
+                let most = if classifier.pairs { 3 } else { 2 };
+                let mut texts =
+                    classed(&at(path), "--label-accuracy-columns", &self.label_accuracy_columns, most)?;
+                let classes = texts.shown.pop().unwrap_or_default();
+                let own = LabelAccuracy::new(name, classifier, texts.texts, texts.shown.pop(), &classes)?;
+                all.push(("label-accuracy", Box::new(own)));
+            }
+            (None, None) => {}
+            _ => bail!(
+                "label-accuracy and classifier go together: texts with their classes, and what finds them"
+            ),
+        }
         Ok(all)
     }
 }
@@ -161,9 +241,39 @@ pub(crate) fn class(name: &str) -> &'static str {
         "reranking" => "RerankingEvaluator",
         "translation" => "TranslationEvaluator",
         "mse" => "MSEEvaluator",
-        // Of MTEB; there is none there.
+        "label-accuracy" => "LabelAccuracyEvaluator",
+        // Of MTEB; there are none there.
+        "classification" => "ClassificationEvaluator",
+        "clustering" => "ClusteringEvaluator",
         _ => "BitextMiningEvaluator",
     }
+}
+
+/// Texts, and beside them the other columns: the class comes last.
+fn classed(path: &Path, option: &'static str, columns: &[String], count: usize) -> Result<Texts> {
+    let columns = match (columns, count) {
+        ([], 2) => vec!["text".to_owned(), "label".to_owned()],
+        (given, _) if given.len() == count => given.to_vec(),
+        (_, 2) => bail!("{option}: two names are expected, of the text and of its class"),
+        _ => bail!(
+            "{option}: three names are expected, of the two texts of a pair and of its class: the classifier is one of pairs"
+        ),
+    };
+    let columns =
+        Columns { text: Some(&columns[0]), shown: &columns[1..], option, format_option: "another extension" };
+    input::read(path, None, columns)
+}
+
+/// Whether the first line is a set of texts.
+fn is_sets(path: &Path) -> Result<bool> {
+    if path.extension().is_none_or(|extension| extension != "jsonl") {
+        return Ok(false);
+    }
+    let mut line = String::new();
+    let file = std::fs::File::open(path).with_context(|| path.display().to_string())?;
+    std::io::BufReader::new(file).read_line(&mut line).with_context(|| path.display().to_string())?;
+    let object: Option<serde_json::Map<String, serde_json::Value>> = serde_json::from_str(&line).ok();
+    Ok(object.is_some_and(|object| object.contains_key("sentences")))
 }
 
 /// Exactly as many names as there are by default.

@@ -2,13 +2,12 @@
 //! (`binary_classification.py`).
 
 use std::path::Path;
-use std::sync::atomic::AtomicBool;
 
 use sentir_model::{SentenceTransformer, Task};
 use sentir_vectors::Similarity;
 use sentir_vectors::metrics::binary::{average_precision, best_accuracy, best_f1, matthews_correlation};
 
-use super::{Evaluator, encode, named};
+use super::{Evaluator, Watch, encode, named};
 use crate::data::Dataset;
 use crate::{Error, Result};
 
@@ -73,12 +72,8 @@ impl Evaluator for BinaryClassification {
         named(&self.name, &format!("{}_ap", model.similarity_function()))
     }
 
-    fn evaluate(
-        &self,
-        model: &SentenceTransformer,
-        interrupt: Option<&AtomicBool>,
-    ) -> Result<Vec<(String, f64)>> {
-        let side = |texts: &[String], what| encode(model, texts, Task::Any, [&self.name, what], interrupt);
+    fn evaluate(&self, model: &SentenceTransformer, watch: Watch<'_>) -> Result<Vec<(String, f64)>> {
+        let side = |texts: &[String], what| encode(model, texts, Task::Any, [&self.name, what], watch);
         let left = side(&self.sentences1, "first text of pair")?;
         let right = side(&self.sentences2, "second text of pair")?;
         let similarity = model.similarity_function();

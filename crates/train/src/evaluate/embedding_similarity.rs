@@ -2,12 +2,11 @@
 //! (`embedding_similarity.py`).
 
 use std::path::Path;
-use std::sync::atomic::AtomicBool;
 
 use sentir_model::{SentenceTransformer, Task};
 use sentir_vectors::metrics::correlation::{pearson, spearman};
 
-use super::{Evaluator, encode, jsonl, named};
+use super::{Evaluator, Watch, encode, jsonl, named};
 use crate::data::Dataset;
 use crate::{Error, Result};
 
@@ -146,12 +145,8 @@ impl Evaluator for EmbeddingSimilarity {
         named(&self.name, &format!("spearman_{}", model.similarity_function()))
     }
 
-    fn evaluate(
-        &self,
-        model: &SentenceTransformer,
-        interrupt: Option<&AtomicBool>,
-    ) -> Result<Vec<(String, f64)>> {
-        let side = |texts: &[String], what| encode(model, texts, Task::Any, [&self.name, what], interrupt);
+    fn evaluate(&self, model: &SentenceTransformer, watch: Watch<'_>) -> Result<Vec<(String, f64)>> {
+        let side = |texts: &[String], what| encode(model, texts, Task::Any, [&self.name, what], watch);
         let left = side(&self.sentences1, "first text of pair")?;
         let right = side(&self.sentences2, "second text of pair")?;
         let similarities: Vec<f64> =

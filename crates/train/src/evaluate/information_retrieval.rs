@@ -3,14 +3,13 @@
 
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
-use std::sync::atomic::AtomicBool;
 
 use sentir_model::{SentenceTransformer, Task};
 use sentir_vectors::metrics::retrieval::{Cutoffs, retrieval};
 use sentir_vectors::top_k::{SearchOptions, search};
 
 use super::jsonl::{self, Line};
-use super::{Evaluator, encode, named};
+use super::{Evaluator, Watch, encode, named};
 use crate::{Error, Result};
 
 /// A query and the documents that answer it.
@@ -163,14 +162,10 @@ impl Evaluator for InformationRetrieval {
         named(&self.name, &format!("{}_ndcg@{k}", model.similarity_function()))
     }
 
-    fn evaluate(
-        &self,
-        model: &SentenceTransformer,
-        interrupt: Option<&AtomicBool>,
-    ) -> Result<Vec<(String, f64)>> {
+    fn evaluate(&self, model: &SentenceTransformer, watch: Watch<'_>) -> Result<Vec<(String, f64)>> {
         let similarity = model.similarity_function();
-        let queries = encode(model, &self.queries, Task::Query, [&self.name, "query"], interrupt)?;
-        let corpus = encode(model, &self.corpus, Task::Document, [&self.name, "document"], interrupt)?;
+        let queries = encode(model, &self.queries, Task::Query, [&self.name, "query"], watch)?;
+        let corpus = encode(model, &self.corpus, Task::Document, [&self.name, "document"], watch)?;
         let found = search(&queries, &corpus, &SearchOptions { similarity, top_k: self.cutoffs.depth() })?;
         let rankings: Vec<Vec<usize>> =
             found.iter().map(|hits| hits.iter().map(|hit| hit.index).collect()).collect();

@@ -2,13 +2,13 @@
 //! `evaluation_loop` of transformers, which weighs a batch by its rows).
 
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 
 use sentir_compute::{Memory, Pass};
 use sentir_model::SentenceTransformer;
 use sentir_vectors::Rows;
 
-use super::Evaluator;
+use super::{Evaluator, Watch};
 use crate::arguments::TrainingArguments;
 use crate::data::Dataset;
 use crate::losses::{Batch, Loss};
@@ -72,16 +72,15 @@ impl Evaluator for EvalLoss<'_> {
         "eval_loss".to_owned()
     }
 
-    fn evaluate(
-        &self,
-        model: &SentenceTransformer,
-        interrupt: Option<&AtomicBool>,
-    ) -> Result<Vec<(String, f64)>> {
-        let prepared = self.prepared(model, interrupt)?;
+    fn evaluate(&self, model: &SentenceTransformer, watch: Watch<'_>) -> Result<Vec<(String, f64)>> {
+        let prepared = self.prepared(model, watch.interrupt)?;
         let (mut sum, mut rows) = (0.0, 0.0);
         let mut memory = Memory::default();
-        for batch in self.sampler.epoch(0) {
-            if interrupt.is_some_and(|interrupt| interrupt.load(Ordering::Relaxed)) {
+        let batches = self.sampler.epoch(0);
+        let count = batches.len();
+        for (done, batch) in batches.into_iter().enumerate() {
+            watch.tell(["eval_loss", "batch"], done, count);
+            if watch.is_over() {
                 return Err(Error::Interrupted);
             }
             let ready = prepared[batch.dataset].batch(&self.datasets[batch.dataset], &batch)?;

@@ -1,11 +1,9 @@
 //! How far are vectors from those of a teacher? `MSEEvaluator` of sentence-transformers 6.2 (`mse.py`).
 
-use std::sync::atomic::AtomicBool;
-
 use sentir_model::{SentenceTransformer, Task};
 use sentir_vectors::Rows;
 
-use super::{Evaluator, encode, named};
+use super::{Evaluator, Watch, encode, named};
 use crate::{Error, Result};
 
 /// The mean of the squared differences of all components, times −100: `{name}_negative_mse`.
@@ -43,12 +41,8 @@ impl Evaluator for Mse {
         named(&self.name, "negative_mse")
     }
 
-    fn evaluate(
-        &self,
-        model: &SentenceTransformer,
-        interrupt: Option<&AtomicBool>,
-    ) -> Result<Vec<(String, f64)>> {
-        let rows = encode(model, &self.texts, Task::Any, [&self.name, "text"], interrupt)?;
+    fn evaluate(&self, model: &SentenceTransformer, watch: Watch<'_>) -> Result<Vec<(String, f64)>> {
+        let rows = encode(model, &self.texts, Task::Any, [&self.name, "text"], watch)?;
         if rows.width() != self.teacher.width() {
             return Err(Error::Argument(format!(
                 "the teacher's vectors have {} dimensions, those of the model {}",

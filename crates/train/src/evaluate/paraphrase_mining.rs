@@ -3,12 +3,11 @@
 
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use sentir_model::{SentenceTransformer, Task};
 use sentir_vectors::mine::{MineOptions, paraphrase_mining};
 
-use super::{Evaluator, encode, jsonl, named};
+use super::{Evaluator, Watch, encode, jsonl, named};
 use crate::{Error, Result};
 
 /// Mines all texts by the cosine and goes through the pairs, the most alike first: `{name}_average_precision`, by which models are compared, and
@@ -122,14 +121,12 @@ impl Evaluator for ParaphraseMining {
         named(&self.name, "average_precision")
     }
 
-    fn evaluate(
-        &self,
-        model: &SentenceTransformer,
-        interrupt: Option<&AtomicBool>,
-    ) -> Result<Vec<(String, f64)>> {
-        let rows = encode(model, &self.texts, Task::Any, [&self.name, "text"], interrupt)?;
-        let go_on = || interrupt.is_none_or(|interrupt| !interrupt.load(Ordering::Relaxed));
-        let pairs = paraphrase_mining(&rows, &self.options, &mut |_, _| go_on());
+    fn evaluate(&self, model: &SentenceTransformer, watch: Watch<'_>) -> Result<Vec<(String, f64)>> {
+        let rows = encode(model, &self.texts, Task::Any, [&self.name, "text"], watch)?;
+        let pairs = paraphrase_mining(&rows, &self.options, &mut |done, total| {
+            watch.tell([&self.name, "pair"], done as usize, total as usize);
+            !watch.is_over()
+        });
         let pairs = match pairs {
             Err(sentir_vectors::Error::Interrupted) => return Err(Error::Interrupted),
             other => other?,

@@ -1,13 +1,12 @@
 //! Are texts that answer ranked above texts that do not? `RerankingEvaluator` of sentence-transformers 6.2 (`reranking.py`).
 
 use std::path::Path;
-use std::sync::atomic::AtomicBool;
 
 use sentir_model::{SentenceTransformer, Task};
 use sentir_vectors::metrics::binary::{average_precision, ndcg_at};
 use sentir_vectors::{Rows, Similarity, similarity};
 
-use super::{Evaluator, encode, jsonl, named};
+use super::{Evaluator, Watch, encode, jsonl, named};
 use crate::{Error, Result};
 
 /// A question, texts that answer it, and texts that do not.
@@ -70,11 +69,7 @@ impl Evaluator for Reranking {
         named(&self.name, &format!("ndcg@{}", self.at_k))
     }
 
-    fn evaluate(
-        &self,
-        model: &SentenceTransformer,
-        interrupt: Option<&AtomicBool>,
-    ) -> Result<Vec<(String, f64)>> {
+    fn evaluate(&self, model: &SentenceTransformer, watch: Watch<'_>) -> Result<Vec<(String, f64)>> {
         let queries: Vec<&str> = self.samples.iter().map(|sample| sample.query.as_str()).collect();
         let documents: Vec<&str> = self
             .samples
@@ -82,8 +77,8 @@ impl Evaluator for Reranking {
             .flat_map(|sample| sample.positive.iter().chain(&sample.negative))
             .map(String::as_str)
             .collect();
-        let queries = encode(model, &queries, Task::Query, [&self.name, "question"], interrupt)?;
-        let documents = encode(model, &documents, Task::Document, [&self.name, "text"], interrupt)?;
+        let queries = encode(model, &queries, Task::Query, [&self.name, "question"], watch)?;
+        let documents = encode(model, &documents, Task::Document, [&self.name, "text"], watch)?;
         let width = documents.width();
         let (mut map, mut mrr, mut ndcg, mut at) = (0.0, 0.0, 0.0, 0);
         for (query, sample) in queries.iter().zip(&self.samples) {

@@ -1,10 +1,8 @@
 //! Several evaluators as one, as `SequentialEvaluator` of sentence-transformers; here the first says which model is better.
 
-use std::sync::atomic::AtomicBool;
-
 use sentir_model::SentenceTransformer;
 
-use super::Evaluator;
+use super::{Evaluator, Watch};
 use crate::{Error, Result};
 
 /// Measures with one after the other.
@@ -33,14 +31,10 @@ impl Evaluator for Several<'_> {
         self.0[0].primary_metric(model)
     }
 
-    fn evaluate(
-        &self,
-        model: &SentenceTransformer,
-        interrupt: Option<&AtomicBool>,
-    ) -> Result<Vec<(String, f64)>> {
+    fn evaluate(&self, model: &SentenceTransformer, watch: Watch<'_>) -> Result<Vec<(String, f64)>> {
         let mut all = Vec::new();
         for evaluator in &self.0 {
-            all.extend(evaluator.evaluate(model, interrupt)?);
+            all.extend(evaluator.evaluate(model, watch)?);
         }
         Ok(all)
     }

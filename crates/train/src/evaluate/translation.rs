@@ -2,13 +2,12 @@
 //! MTEB defines it (`BitextMiningEvaluator`).
 
 use std::path::Path;
-use std::sync::atomic::AtomicBool;
 
 use sentir_model::{SentenceTransformer, Task};
 use sentir_vectors::top_k::{SearchOptions, search};
 use sentir_vectors::{Rows, Similarity};
 
-use super::{Evaluator, encode, named};
+use super::{Evaluator, Watch, encode, named};
 use crate::data::Dataset;
 use crate::{Error, Result};
 
@@ -85,12 +84,8 @@ impl Evaluator for Translation {
         )
     }
 
-    fn evaluate(
-        &self,
-        model: &SentenceTransformer,
-        interrupt: Option<&AtomicBool>,
-    ) -> Result<Vec<(String, f64)>> {
-        let side = |texts: &[String], what| encode(model, texts, Task::Any, [&self.name, what], interrupt);
+    fn evaluate(&self, model: &SentenceTransformer, watch: Watch<'_>) -> Result<Vec<(String, f64)>> {
+        let side = |texts: &[String], what| encode(model, texts, Task::Any, [&self.name, what], watch);
         let source = side(&self.source, "source text")?;
         let target = side(&self.target, "target text")?;
         let count = self.source.len() as f64;

@@ -2,11 +2,10 @@
 //! (`triplet.py`).
 
 use std::path::Path;
-use std::sync::atomic::AtomicBool;
 
 use sentir_model::{SentenceTransformer, Task};
 
-use super::{Evaluator, encode, jsonl, named};
+use super::{Evaluator, Watch, encode, jsonl, named};
 use crate::data::Dataset;
 use crate::{Error, Result};
 
@@ -74,13 +73,9 @@ impl Evaluator for Triplet {
         named(&self.name, &format!("{}_accuracy", model.similarity_function()))
     }
 
-    fn evaluate(
-        &self,
-        model: &SentenceTransformer,
-        interrupt: Option<&AtomicBool>,
-    ) -> Result<Vec<(String, f64)>> {
+    fn evaluate(&self, model: &SentenceTransformer, watch: Watch<'_>) -> Result<Vec<(String, f64)>> {
         let [anchors, positives, negatives] = &self.texts;
-        let side = |texts: &[String], task, what| encode(model, texts, task, [&self.name, what], interrupt);
+        let side = |texts: &[String], task, what| encode(model, texts, task, [&self.name, what], watch);
         let anchors = side(anchors, Task::Query, "anchor")?;
         let positives = side(positives, Task::Document, "positive")?;
         let negatives = side(negatives, Task::Document, "negative")?;

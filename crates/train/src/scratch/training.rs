@@ -87,7 +87,7 @@ pub fn train_static(
     pairs: &Dataset,
     options: &StaticTraining,
     target: &Path,
-    observer: &mut dyn FnMut(Event<'_>),
+    observer: &mut (dyn FnMut(Event<'_>) + Send),
     interrupt: &AtomicBool,
 ) -> Result<Trained> {
     let beside = directory::beside(target)?;

@@ -10,12 +10,12 @@ use sentir::classify::logistic::{LogisticOptions, LogisticRegression};
 use sentir::classify::prototype::NearestPrototype;
 use sentir::classify::{Classifier, highest};
 use sentir::train::classifier::{Head, Level, TextClassifier};
+use sentir::train::probe::probe;
 use sentir::{Rows, SentenceTransformer};
 
-use super::fine_tune;
 use super::report::{Judged, Report};
+use super::{features, fine_tune};
 use crate::arguments::{Global, ModelArguments, PromptArguments};
-use crate::fingerprint;
 use crate::input::{self, Columns, Format, Texts};
 use crate::interrupt::{self, Interrupted};
 use crate::model::{self, Encoding};
@@ -34,6 +34,9 @@ pub(super) struct Train {
     /// The column of the texts
     #[arg(long, value_name = "NAME")]
     column: String,
+    /// The column of second texts: what is classified is the pair, by both vectors and the distance of their components
+    #[arg(long, value_name = "NAME", conflicts_with = "fine_tune")]
+    column2: Option<String>,
     /// The column of the classes
     #[arg(long, value_name = "NAME")]
     label: String,
@@ -168,8 +171,9 @@ impl Train {
         let classifier = TextClassifier {
             levels: trained,
             model: arguments.model.clone(),
-            probe: fingerprint::probe(&model, self.model.truncate_dim)?.into_vec(),
+            probe: probe(&model, self.model.truncate_dim)?.into_vec(),
             truncate_dim: self.model.truncate_dim,
+            pairs: self.column2.is_some(),
         };
         let report = match test {
             Some((path, (texts, columns))) => {
@@ -195,14 +199,14 @@ impl Train {
                 });
                 Some(Report {
                     how: path.display().to_string(),
-                    texts: texts.texts,
+                    texts: said(texts),
                     levels: judged.collect::<Result<_>>()?,
                 })
             }
             None if held_out.iter().all(Option::is_some) => {
                 let scores: Vec<Rows> = held_out.into_iter().flatten().collect();
                 let judged = judge(&levels, &classifier, scores)?;
-                Some(Report { how: format!("{} folds", self.folds), texts: texts.texts, levels: judged })
+                Some(Report { how: format!("{} folds", self.folds), texts: said(texts), levels: judged })
             }
             None => None,
         };
@@ -221,7 +225,8 @@ impl Train {
 
     /// The texts of a file, and the columns of classes, the coarser first.
     fn read(&self, path: &std::path::Path) -> Result<(Texts, Vec<Vec<String>>)> {
-        let shown: Vec<String> = self.parent_label.iter().chain([&self.label]).cloned().collect();
+        let shown: Vec<String> =
+            self.column2.iter().chain(&self.parent_label).chain([&self.label]).cloned().collect();
         let columns = Columns {
             text: Some(&self.column),
             shown: &shown,
@@ -229,13 +234,13 @@ impl Train {
             format_option: "--input-format",
         };
         let mut texts = input::read(path, self.input_format, columns)?;
-        let labels = std::mem::take(&mut texts.shown);
+        let labels = texts.shown.split_off(self.column2.iter().len());
         Ok((texts, labels))
     }
 
     fn encode(&self, model: &SentenceTransformer, texts: &Texts, global: &Global) -> Result<Rows> {
         let encoding = Encoding::new(&self.model, &self.prompt, global.quiet);
-        Ok(encoding.sentences(model, texts)?.embeddings)
+        features(encoding, model, texts)
     }
 
     /// A level learned from all texts, and, if `judge`, scores of each text by a classifier that has not seen it.
@@ -334,6 +339,14 @@ impl Train {
         let level =
             Level { name: level.name.clone(), classes: level.classes.clone(), head, scale, parents: None };
         Ok((level, scores))
+    }
+}
+
+/// What is shown of each row.
+fn said(mut texts: Texts) -> Vec<String> {
+    match texts.shown.pop() {
+        None => texts.texts,
+        Some(second) => texts.texts.iter().zip(second).map(|(a, b)| format!("{a} — {b}")).collect(),
     }
 }
 
