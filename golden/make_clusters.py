@@ -8,6 +8,7 @@ import numpy as np
 from sentence_transformers.util import community_detection
 from sklearn.cluster import HDBSCAN, AgglomerativeClustering, KMeans
 from sklearn.decomposition import PCA
+from sklearn.manifold import TSNE, trustworthiness
 
 from numbers_alike import numbers
 
@@ -26,7 +27,7 @@ def unit(x):
     return x / np.linalg.norm(x, axis=1, keepdims=True)
 
 
-record = {"agglomerative": [], "hdbscan": [], "community": [], "kmeans": [], "pca": []}
+record = {"agglomerative": [], "hdbscan": [], "community": [], "kmeans": [], "pca": [], "maps": []}
 for rows, width, count, spread, seed in [(60, 5, 7, 1.0, 1), (150, 8, 11, 1.2, 2), (200, 3, 13, 0.8, 3)]:
     shape = {"rows": rows, "width": width, "count": count, "spread": spread, "seed": seed}
     x = groups(rows, width, count, spread, seed)
@@ -48,6 +49,10 @@ for rows, width, count, spread, seed in [(60, 5, 7, 1.0, 1), (150, 8, 11, 1.2, 2
         record["community"].append({**shape, "threshold": threshold, "min_community_size": size, "communities": found})
     record["kmeans"].append({**shape, "inertia": float(KMeans(9, n_init=30, random_state=1).fit(unit(x)).inertia_)})
     record["pca"].append({**shape, "points": PCA(2).fit_transform(unit(x)).tolist()})
+for rows, width, count, spread, seed in [(400, 24, 12, 1.0, 4), (150, 8, 11, 1.2, 2)]:
+    x = unit(groups(rows, width, count, spread, seed))
+    kept = {name: float(trustworthiness(x, how.fit_transform(x), n_neighbors=12)) for name, how in [("t_sne", TSNE(init="pca")), ("pca", PCA(2))]}
+    record["maps"].append({"rows": rows, "width": width, "count": count, "spread": spread, "seed": seed, **kept})
 # No cosine is so near to a threshold that rounding decides.
 for case in record["community"]:
     x = unit(groups(*(case[key] for key in ["rows", "width", "count", "spread", "seed"])))

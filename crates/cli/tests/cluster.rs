@@ -56,6 +56,10 @@ fn every_algorithm_finds_the_kinds() {
             && page.contains("default-src 'none'")
     );
     assert!(!page.contains("http://") && !page.contains("https://"));
+    assert!(page.contains("(t-SNE)") && !page.contains("vectors differ most"));
+    run(&["--n-clusters", "3", "--html", &at("flat.html"), "--projection", "pca"]);
+    let flat = std::fs::read_to_string(at("flat.html")).unwrap();
+    assert!(flat.contains("vectors differ most") && !flat.contains("(t-SNE)"));
 }
 
 #[test]

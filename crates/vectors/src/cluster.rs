@@ -8,6 +8,7 @@ pub mod keywords;
 pub mod kmeans;
 pub mod linkage;
 pub mod plane;
+pub mod t_sne;
 
 use crate::error::{Error, Result};
 use crate::rows::Rows;

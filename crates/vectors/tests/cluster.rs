@@ -11,6 +11,7 @@ use sentir_vectors::cluster::density::{DensityOptions, hdbscan};
 use sentir_vectors::cluster::kmeans::{KMeansOptions, kmeans};
 use sentir_vectors::cluster::linkage::{Linkage, Until, agglomerative};
 use sentir_vectors::cluster::plane::principal_components;
+use sentir_vectors::cluster::t_sne::{TsneOptions, t_sne};
 use sentir_vectors::cluster::{MOST_ROWS, by_size, representatives};
 use sentir_vectors::{Error, Rows, Similarity, similarity};
 
@@ -179,6 +180,66 @@ fn the_plane_is_that_of_scikit_learn() {
     }
     let line = principal_components(&Rows::new(vec![1.0, 2.0, 6.0], 1).unwrap()).unwrap();
     assert_eq!(line.as_slice(), [-2.0, 0.0, -1.0, 0.0, 3.0, 0.0]);
+}
+
+/// Trustworthiness: how few of the points' `k` nearest neighbors are no neighbors of the rows (Venna and Kaski 2001; `sklearn.manifold`).
+fn trustworthiness(rows: &Rows, points: &Rows, k: usize) -> f64 {
+    let order = |all: &Rows, row: usize| -> Vec<usize> {
+        let far = |other: usize| -> f64 {
+            all.row(row).iter().zip(all.row(other)).map(|(a, b)| f64::from(a - b).powi(2)).sum()
+        };
+        let mut others: Vec<usize> = (0..all.rows()).filter(|&other| other != row).collect();
+        others.sort_by(|&a, &b| far(a).total_cmp(&far(b)));
+        others
+    };
+    let n = rows.rows();
+    let lost: usize = (0..n)
+        .map(|row| {
+            let mut rank = vec![0; n];
+            order(rows, row).into_iter().enumerate().for_each(|(at, other)| rank[other] = at + 1);
+            order(points, row)[..k].iter().map(|&other| rank[other].saturating_sub(k)).sum::<usize>()
+        })
+        .sum();
+    1.0 - 2.0 / (n * k * (2 * n - 3 * k - 1)) as f64 * lost as f64
+}
+
+#[test]
+fn maps_keep_neighbors_as_those_of_scikit_learn_do() {
+    for (case, mut rows) in cases("maps") {
+        rows.normalize();
+        let [theirs, pca] = ["t_sne", "pca"].map(|key| case[key].as_f64().unwrap());
+        let flat = trustworthiness(&rows, &principal_components(&rows).unwrap(), 12);
+        assert!((flat - pca).abs() < 1e-3, "{flat} for {pca}");
+        let mut maps = Vec::new();
+        for threads in [1, 3] {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            let mut steps = 0;
+            maps.push(pool.install(|| t_sne(&rows, &TsneOptions::default(), |_, _| steps += 1).unwrap()));
+            assert_eq!(steps, 1000);
+        }
+        assert_eq!(maps[0], maps[1]);
+        let own = trustworthiness(&rows, &maps[0], 12);
+        assert!(own > theirs - 0.01 && own > pca, "{own} for {theirs}, {pca}");
+    }
+}
+
+#[test]
+fn maps_of_few_or_equal_rows_are_maps() {
+    for rows in [2, 5, 8, 9, 40] {
+        let same = Rows::new(vec![0.5; rows * 3], 3).unwrap();
+        let points = t_sne(&same, &TsneOptions::default(), |_, _| {}).unwrap();
+        assert_eq!(points.shape(), [rows, 2]);
+        assert!(points.as_slice().iter().all(|x| x.is_finite()), "{rows}: {:?}", points.as_slice());
+        // Two places, most rows in one of them; and rows along a line.
+        for width in [1, 3] {
+            let value =
+                |at: usize| if (at / width).is_multiple_of(7) { -1.0 } else { 0.5 + (at % width) as f32 };
+            let two = Rows::new((0..rows * width).map(value).collect(), width).unwrap();
+            let points = t_sne(&two, &TsneOptions::default(), |_, _| {}).unwrap();
+            assert!(points.as_slice().iter().all(|x| x.is_finite()), "{rows}: {:?}", points.as_slice());
+        }
+    }
+    assert!(t_sne(&Rows::new(vec![f32::NAN; 6], 3).unwrap(), &TsneOptions::default(), |_, _| {}).is_err());
 }
 
 #[test]

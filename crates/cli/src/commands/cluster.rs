@@ -13,6 +13,8 @@ use sentir::cluster::density::{DensityOptions, hdbscan};
 use sentir::cluster::keywords::keywords;
 use sentir::cluster::kmeans::{KMeansOptions, kmeans};
 use sentir::cluster::linkage::{Linkage, Until, agglomerative};
+use sentir::cluster::plane::principal_components;
+use sentir::cluster::t_sne::{TsneOptions, t_sne};
 use sentir::cluster::{by_size, representatives};
 use sentir::metrics::clustering::{Agreement, agreement};
 use sentir::{Rows, VectorsError};
@@ -36,6 +38,18 @@ enum Algorithm {
     /// Where texts lie densely; others are in none; up to 20,000 texts
     Hdbscan,
 }
+
+/// How texts become points of a plane.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Projection {
+    /// Neighbors stay neighbors (t-SNE); distances between far groups say little
+    Tsne,
+    /// The two directions in which vectors differ most (principal components); at once, for any number of texts
+    Pca,
+}
+
+/// More texts than this take t-SNE minutes.
+const MOST_PLACED: usize = 20_000;
 
 /// Group texts that are alike
 #[derive(Args)]
@@ -88,6 +102,9 @@ pub(crate) struct Arguments {
     /// Write a page with a map of the texts to this file
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
+    /// How the map of --html is laid out [default: tsne up to 20,000 texts, else pca]
+    #[arg(long, value_name = "NAME", value_enum, requires = "html")]
+    projection: Option<Projection>,
     #[command(flatten)]
     model: ModelArguments,
     #[command(flatten)]
@@ -182,7 +199,8 @@ pub(crate) fn run(arguments: &Arguments, global: &Global) -> Result<()> {
     if let Some(path) = &arguments.html {
         let heads: Vec<(usize, String)> =
             groups.iter().map(|group| (group.size, group.keywords.join(", "))).collect();
-        sentir::train::record::write_text(path, &map::page(&vectors, &texts.texts, &labels, &heads)?)?;
+        let (points, how) = places(arguments.projection, &vectors, global.quiet)?;
+        sentir::train::record::write_text(path, &map::page(&points, how, &texts.texts, &labels, &heads)?)?;
     }
     let summary = json!({
         "texts": labels.len(), "clusters": groups, "in_none": none,
@@ -196,6 +214,31 @@ pub(crate) fn run(arguments: &Arguments, global: &Global) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// A point for each text, and how it was found.
+fn places(wanted: Option<Projection>, vectors: &Rows, quiet: bool) -> Result<(Rows, &'static str)> {
+    let most = if vectors.rows() > MOST_PLACED { Projection::Pca } else { Projection::Tsne };
+    if wanted.is_none() && most == Projection::Pca {
+        notice(
+            quiet,
+            format_args!(
+                "the map shows principal components: more than {} texts take t-SNE minutes; --projection tsne",
+                grouped(MOST_PLACED)
+            ),
+        );
+    }
+    Ok(match wanted.unwrap_or(most) {
+        Projection::Tsne => {
+            let bar = Progress::new(quiet, "placing", "steps");
+            let points =
+                t_sne(vectors, &TsneOptions::default(), |done, all| bar.set(done as u64, all as u64))?;
+            (points, "neighbors stay neighbors (t-SNE), but how far groups are from each other says little")
+        }
+        Projection::Pca => {
+            (principal_components(vectors)?, "the two directions in which the vectors differ most")
+        }
+    })
 }
 
 /// The group of each text.

@@ -2,7 +2,6 @@
 
 use anyhow::Result;
 use sentir::Rows;
-use sentir::cluster::plane::principal_components;
 use sentir::train::page::{escape, frame, json};
 use serde_json::json;
 
@@ -11,22 +10,22 @@ use crate::terminal::{grouped, line};
 /// Letters of a text that the page keeps.
 const LETTERS: usize = 300;
 
-/// `heads` are size and words of each group.
+/// `points` `[texts, 2]` are places, found as `how` says; `heads` are size and words of each group.
 pub(super) fn page(
-    vectors: &Rows,
+    points: &Rows,
+    how: &str,
     texts: &[String],
     labels: &[i64],
     heads: &[(usize, String)],
 ) -> Result<String> {
-    let points = principal_components(vectors)?;
     let shown: Vec<String> = texts.iter().map(|text| line(text, LETTERS)).collect();
     // Four digits are finer than a screen.
-    let places: Vec<[f64; 2]> =
-        points.iter().map(|point| [0, 1].map(|axis| (f64::from(point[axis]) * 1e4).round() / 1e4)).collect();
+    let across = points.as_slice().iter().fold(0.0f32, |most, x| most.max(x.abs())).max(f32::MIN_POSITIVE);
+    let place = |x: f32| (f64::from(x / across) * 1e4).round() / 1e4;
+    let places: Vec<[f64; 2]> = points.iter().map(|point| [place(point[0]), place(point[1])]).collect();
     let data = json(&json!({"points": places, "texts": shown, "labels": labels, "heads": heads}))?;
     let body = format!(
-        "<p class=\"note\">{} texts in {} groups. Texts that are alike lie near each other, as far as a plane allows: the two directions in which the \
-         vectors differ most. Hover over a point to read it; choose groups on the right; search for words.</p>\n\
+        "<p class=\"note\">{} texts in {} groups. Texts that are alike lie near each other, as far as a plane allows: {how}. Hover over a point to read it; choose groups on the right; search for words.</p>\n\
          <div class=\"tools\"><input id=\"search\" type=\"search\" placeholder=\"search in texts\" aria-label=\"search in texts\">\
          <button id=\"all\">all groups</button> <span id=\"found\" class=\"note\"></span></div>\n\
          <div class=\"map\"><div class=\"plane\"><canvas id=\"plane\"></canvas><div id=\"text\" hidden></div></div><ol id=\"groups\"></ol></div>\n\
