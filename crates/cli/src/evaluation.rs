@@ -9,7 +9,7 @@ use clap::Args;
 use sentir::train::evaluate::{EmbeddingSimilarity, Evaluator, Fields, InformationRetrieval};
 use serde::Deserialize;
 
-pub(crate) use self::data::{Data, Named};
+pub(crate) use self::data::{Data, Named, class};
 
 /// Many data sets, and models to compare: a file of TOML.
 #[derive(Deserialize)]
@@ -106,7 +106,7 @@ impl EvaluationArguments {
         if let Some(path) = &self.eval_suite {
             let sets = Suite::read(path)?.evaluators(path, true, quiet)?;
             let named = sets.into_iter().flat_map(|(_, own)| own);
-            all.extend(named.map(|(kind, own)| (data::class(kind), own)));
+            all.extend(named.map(|(kind, own)| (class(kind), own)));
         }
         Ok(all)
     }

@@ -105,7 +105,9 @@ fn a_suite_is_measured_during_training() {
     let folder = tempfile::tempdir().unwrap();
     files(folder.path());
     let at = |name: &str| path(folder.path().join(name));
-    std::fs::write(at("suite.toml"), "[[data]]\nname = \"some pairs\"\nbinary = \"binary.jsonl\"\n").unwrap();
+    let suite = "[[data]]\nname = \"some pairs\"\nbinary = \"binary.jsonl\"\n\
+                 [[data]]\nname = \"words\"\nbitext = \"translation.jsonl\"\n";
+    std::fs::write(at("suite.toml"), suite).unwrap();
     let (model, data, suite, out) = (bert(), at("translation.jsonl"), at("suite.toml"), at("out"));
     let answer = sentir([
         "train",
@@ -129,7 +131,35 @@ fn a_suite_is_measured_during_training() {
     assert_eq!(answer.code, Some(0), "{}", answer.stderr);
     let log = std::fs::read_to_string(at("out/train_log.jsonl")).unwrap();
     assert_eq!(log.matches("some-pairs_cosine_ap").count(), 3, "{log}");
-    assert!(std::fs::read_to_string(at("out/README.md")).unwrap().contains("BinaryClassificationEvaluator"));
+    let card = || std::fs::read_to_string(at("out/README.md")).unwrap();
+    let text = card();
+    assert!(text.contains("BinaryClassificationEvaluator") && !text.contains("Translation"));
+    // Each evaluator has what it found, and no more.
+    let (pairs, words) = text.split_once("#### Bitext Mining").unwrap();
+    assert!(pairs.contains("| **cosine_ap**") && !pairs.contains("| **f1**"), "{text}");
+    assert!(words.contains("* Dataset: <code>words</code>") && words.contains("| **f1**"), "{text}");
+
+    // What is measured later goes into the card too, once, and is still there when the card is written again.
+    for _ in 0..2 {
+        sentir(["evaluate", "--model", &out, "--translation", &data, "--bitext", &data, "--card", "--quiet"])
+            .ok();
+    }
+    let text = card();
+    assert_eq!(text.matches("#### Translation").count(), 1, "{text}");
+    assert_eq!(text.matches("#### Bitext Mining").count(), 2, "{text}");
+    assert!(text.contains("BinaryClassificationEvaluator") && text.contains("src2trg_accuracy"));
+    assert!(!text.contains("BitextMiningEvaluator"), "{text}");
+    sentir(["card", &out, "--license", "mit"]).ok();
+    assert!(card().contains("src2trg_accuracy"));
+    sentir(["evaluate", "--model", &out, "--suite", &suite, "--card"]).ok();
+    assert_eq!(card().matches("#### Binary Classification").count(), 1, "{}", card());
+    assert!(card().contains("* Dataset: <code>some-pairs</code>"), "{}", card());
+    let answer = sentir(["evaluate", "--model", &model, "--translation", &data, "--card"]);
+    assert!(
+        answer.code == Some(1) && answer.stderr.contains("only a directory that sentir has trained"),
+        "{}",
+        answer.stderr
+    );
 }
 
 #[test]

@@ -153,7 +153,7 @@ fn front_matter(record: &TrainingRecord, style: Style) -> String {
                 ])
             };
             Yaml::Map(vec![
-                ("task", Yaml::Map(vec![("type", Yaml::text(kind)), ("name", Yaml::text(name))])),
+                ("task", Yaml::Map(vec![("type", Yaml::text(&kind)), ("name", Yaml::text(&name))])),
                 ("dataset", Yaml::Map(vec![("name", Yaml::text(data)), ("type", Yaml::text("unknown"))])),
                 ("metrics", Yaml::List(own.metrics.iter().map(metric).collect())),
             ])
@@ -165,13 +165,27 @@ fn front_matter(record: &TrainingRecord, style: Style) -> String {
 }
 
 /// The type and the name of the task that an evaluator measures.
-fn task(class: &str) -> (&'static str, &'static str) {
-    match class {
-        "InformationRetrievalEvaluator" => ("information-retrieval", "Information Retrieval"),
-        "EmbeddingSimilarityEvaluator" => ("semantic-similarity", "Semantic Similarity"),
-        "TripletEvaluator" => ("triplet", "Triplet"),
-        _ => ("sentence-similarity", "Sentence Similarity"),
-    }
+fn task(class: &str) -> (String, String) {
+    let name = match class {
+        "EmbeddingSimilarityEvaluator" => "Semantic Similarity".to_owned(),
+        "MSEEvaluator" => "Knowledge Distillation".to_owned(),
+        _ => {
+            let mut name = String::new();
+            for letter in class.strip_suffix("Evaluator").unwrap_or(class).chars() {
+                if letter.is_uppercase() && !name.is_empty() {
+                    name.push(' ');
+                }
+                name.push(letter);
+            }
+            name
+        }
+    };
+    (name.to_lowercase().replace(' ', "-"), name)
+}
+
+/// Evaluators that sentence-transformers does not have.
+fn is_of_mteb(class: &str) -> bool {
+    matches!(class, "BitextMiningEvaluator" | "ClassificationEvaluator" | "ClusteringEvaluator")
 }
 
 struct Card<'a> {
@@ -300,10 +314,16 @@ impl Card<'_> {
                 let _ = writeln!(out, "* Dataset: {}", code(name));
             });
             let class = escaped(&own.class);
-            let _ = write!(
-                out,
-                "* Evaluated with [<code>{class}</code>](https://sbert.net/docs/package_reference/sentence_transformer/evaluation.html#sentence_transformers.sentence_transformer.evaluation.{class})\n\n"
-            );
+            if is_of_mteb(&own.class) {
+                out.push_str(
+                    "* Evaluated as [MTEB](https://github.com/embeddings-benchmark/mteb) does it\n\n",
+                );
+            } else {
+                let _ = write!(
+                    out,
+                    "* Evaluated with [<code>{class}</code>](https://sbert.net/docs/package_reference/sentence_transformer/evaluation.html#sentence_transformers.sentence_transformer.evaluation.{class})\n\n"
+                );
+            }
             let rows: Vec<Vec<String>> = own
                 .metrics
                 .iter()
@@ -470,7 +490,8 @@ impl Card<'_> {
         let record = self.record;
         let every = record.arguments.iter().find(|(name, _)| name == "logging_steps");
         let every = every.and_then(|(_, value)| value.as_u64()).unwrap_or(500).max(1);
-        let primary: Vec<&str> = record.evaluations.iter().map(|own| own.primary.as_str()).collect();
+        let primary: Vec<String> = record.evaluations.iter().map(|own| own.full_name(&own.primary)).collect();
+        let primary: Vec<&str> = primary.iter().map(String::as_str).collect();
         let (names, rows) = logged(&record.log, every, record.best_step, &primary);
         if rows.is_empty() {
             return;

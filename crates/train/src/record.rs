@@ -5,7 +5,7 @@
 
 use std::path::Path;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
 use crate::log::LogEntry;
@@ -16,7 +16,7 @@ mod energy;
 mod hash;
 mod statistics;
 
-pub use collect::{Source, collect};
+pub use collect::{Measured, Source, collect};
 pub use energy::Energy;
 pub use hash::sha256_of_weights;
 pub use statistics::{ColumnStatistics, Measure, Statistics, statistics};
@@ -139,10 +139,24 @@ pub struct Evaluation {
     pub class: String,
     /// The name of the data, if it has one.
     pub name: Option<String>,
-    /// Names and values.
+    /// Names, without that of the data, and values. NaN is written as null.
+    #[serde(deserialize_with = "null_is_nan")]
     pub metrics: Vec<(String, f64)>,
     /// The name of the metric that says which model is better.
     pub primary: String,
+}
+
+impl Evaluation {
+    /// What a metric is called where data sets are measured together, as in the log: behind the name of the data.
+    #[must_use]
+    pub fn full_name(&self, metric: &str) -> String {
+        self.name.as_ref().map_or_else(|| metric.to_owned(), |name| format!("{name}_{metric}"))
+    }
+}
+
+fn null_is_nan<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<(String, f64)>, D::Error> {
+    let numbers = Vec::<(String, Option<f64>)>::deserialize(deserializer)?;
+    Ok(numbers.into_iter().map(|(name, value)| (name, value.unwrap_or(f64::NAN))).collect())
 }
 
 /// An example for the page of a model: which sentence is most similar?

@@ -120,7 +120,8 @@ fn one_shape(
     writeln!(
         table,
         "Peak of the machine in the same run, by multiply-adds in registers, Gop/s: {} ({isa}).\n\
-         Useful: operations of the sentences without padding. Memory is the most that the process had.",
+         Useful: operations of the sentences without padding. \"At peak\": how much faster than this engine sentir would be if it did nothing but\n\
+         multiply-adds at that peak, which no program exceeds. Memory is the most that the process had.",
         own.join(", ")
     )?;
     record(&format!("encode-{}", shape.name), &table, settings, &json!(versions), Some(settings.runs))
@@ -138,17 +139,18 @@ fn write_table(
     writeln!(table, "## {workload}\n")?;
     writeln!(
         table,
-        "| type | engine | sentences/s | tokens/s | ms | useful Gop/s | % of peak | sentir is × faster | memory, MB | load, s |"
+        "| type | engine | sentences/s | tokens/s | ms | useful Gop/s | % of peak | sentir is × faster | at peak × | memory, MB | load, s |"
     )?;
-    writeln!(table, "|---|---|---|---|---|---|---|---|---|---|")?;
+    writeln!(table, "|---|---|---|---|---|---|---|---|---|---|---|")?;
     for ((own, dtype, engine), runs) in cells.iter().filter(|((own, ..), _)| *own == workload) {
         let taken = time(runs);
         let speed = shape.operations(lengths) / taken / 1e9;
         let ours = cells.get(&(*own, *dtype, OURS)).map_or(f64::NAN, |runs| time(runs));
-        let ratio = if *engine == OURS { "—".to_owned() } else { format!("{:.2}", taken / ours) };
+        let other = |ratio: f64| if *engine == OURS { "—".to_owned() } else { format!("{ratio:.2}") };
+        let (ratio, most) = (other(taken / ours), other(peak(dtype) / speed));
         writeln!(
             table,
-            "| {dtype} | {engine} | {:.1} | {:.0} | {:.2} | {speed:.0} | {:.0} | {ratio} | {:.0} | {:.2} |",
+            "| {dtype} | {engine} | {:.1} | {:.0} | {:.2} | {speed:.0} | {:.0} | {ratio} | {most} | {:.0} | {:.2} |",
             lengths.len() as f64 / taken,
             lengths.iter().sum::<f64>() / taken,
             taken * 1e3,

@@ -8,7 +8,7 @@ use clap::Args;
 use sentir::train::card::{self, Style};
 use sentir::train::data::Dataset;
 use sentir::train::evaluate::Watch;
-use sentir::train::record::{TrainingRecord, sha256_of_weights};
+use sentir::train::record::{Evaluation, TrainingRecord, sha256_of_weights};
 use sentir::{LoadOptions, SentenceTransformer};
 use serde::Serialize;
 
@@ -208,7 +208,10 @@ fn metrics(
     checks: &mut Vec<Check>,
     without: &dyn Fn(&str, &str) -> Check,
 ) -> Result<()> {
-    let recorded: Vec<&(String, f64)> = record.evaluations.iter().flat_map(|own| &own.metrics).collect();
+    let full = |own: &Evaluation| -> Vec<(String, f64)> {
+        own.metrics.iter().map(|(name, value)| (own.full_name(name), *value)).collect()
+    };
+    let recorded: Vec<(String, f64)> = record.evaluations.iter().flat_map(full).collect();
     if recorded.is_empty() {
         return Ok(());
     }
@@ -229,7 +232,7 @@ fn metrics(
         );
     }
     drop(polling);
-    for (name, value) in recorded {
+    for (name, value) in &recorded {
         let again = found.iter().find(|(own, _)| own == name).map(|(_, value)| *value);
         // Training computes with another order of sums than encoding: a rank may change at a tie.
         let same = |again: f64| (again - value).abs() <= 1e-4 || (again.is_nan() && value.is_nan());

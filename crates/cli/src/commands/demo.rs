@@ -184,7 +184,7 @@ fn make(
         notes: &[("data".to_owned(), format!("{} copies of each pair, with typing errors", options.copies))],
         joules: None,
         examination: Some(&examination),
-        evaluator: None,
+        evaluators: &[],
     })?;
     let record = TrainingRecord {
         model: record::Model { language: vec![language.code().to_owned()], ..record.model.clone() },

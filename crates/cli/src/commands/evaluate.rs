@@ -10,11 +10,14 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use sentir::SentenceTransformer;
+use sentir::train::card;
 use sentir::train::evaluate::{Evaluator, Watch};
+use sentir::train::record::{Evaluation, TrainingRecord};
 use serde::Serialize;
 
+use super::card::write_card;
 use crate::arguments::{Global, ModelArguments};
-use crate::evaluation::Data;
+use crate::evaluation::{Data, class};
 use crate::interrupt::{self, Interrupted};
 use crate::model;
 use crate::terminal::{self, Progress};
@@ -33,6 +36,9 @@ pub(crate) struct Arguments {
     /// Also write the results as a table: evaluator,metric,value
     #[arg(long, value_name = "FILE")]
     csv: Option<PathBuf>,
+    /// Put the results into the model card, and the record, of a model that sentir train has written
+    #[arg(long)]
+    card: bool,
     /// Print one JSON object: {"sts": {"spearman_cosine": 0.87, …}, …}
     #[arg(long)]
     json: bool,
@@ -45,6 +51,9 @@ Examples:
       --retrieval queries.jsonl --corpus corpus.jsonl --csv results.csv
 
   sentir evaluate --model models/all-MiniLM-L6-v2 --suite examples/suite.toml
+
+  sentir evaluate --model my-model --retrieval queries.jsonl \\
+      --corpus corpus.jsonl --card
 
 Names and values of the metrics are those of sentence-transformers 6.2.
 Questions get the model's prompt for queries, what is searched that for
@@ -72,6 +81,7 @@ pub(crate) fn run(arguments: &Arguments, global: &Global) -> Result<()> {
             "there is nothing to measure with: give --sts, --retrieval with --corpus, --triplets or another file of data"
         );
     }
+    let card = arguments.card.then(|| Card::open(&arguments.model.model)).transpose()?;
     let model = model::load(&arguments.model, global)?;
     let progress = Progress::new(global.quiet, "measuring", "evaluators");
     let polling = interrupt::polling();
@@ -85,6 +95,9 @@ pub(crate) fn run(arguments: &Arguments, global: &Global) -> Result<()> {
     drop((polling, progress));
     if let Some(path) = &arguments.csv {
         write_csv(path, &[], outcomes.iter().map(|own| (Vec::new(), own)))?;
+    }
+    if let Some(card) = card {
+        card.write(outcomes.iter().map(|own| (None, own)), global.quiet)?;
     }
     let json: BTreeMap<&str, BTreeMap<&str, f64>> = outcomes
         .iter()
@@ -116,6 +129,46 @@ fn measure(
         ));
     }
     Ok(Outcome { evaluator, primary, metrics })
+}
+
+/// The card of a model that is measured, and the record that it is written from.
+struct Card {
+    directory: PathBuf,
+    record: TrainingRecord,
+}
+
+impl Card {
+    /// Fails if there is no record: other cards are not ours to write.
+    fn open(model: &str) -> Result<Self> {
+        let directory = PathBuf::from(model);
+        let record = TrainingRecord::read(&directory).context("--card")?;
+        Ok(Self { directory, record })
+    }
+
+    /// Adds what was found, by the names of the data, in place of what the same evaluator had found on the same data.
+    fn write<'a>(
+        mut self,
+        found: impl Iterator<Item = (Option<&'a str>, &'a Outcome)>,
+        quiet: bool,
+    ) -> Result<()> {
+        for (name, own) in found {
+            let (class, metrics) = (class(own.evaluator).to_owned(), own.metrics.clone());
+            let (name, primary) = (name.map(|name| name.replace(' ', "-")), own.primary.clone());
+            let own = Evaluation { class, name, metrics, primary };
+            let all = &mut self.record.evaluations;
+            match all.iter_mut().find(|other| (&other.class, &other.name) == (&own.class, &own.name)) {
+                Some(before) => *before = own,
+                None => all.push(own),
+            }
+        }
+        self.record.write(&self.directory)?;
+        let path = self.directory.join("README.md");
+        write_card(&path, &card::render(&self.record, card::Style::default()))?;
+        if !quiet {
+            terminal::say(format_args!("wrote {}", path.display()));
+        }
+        Ok(())
+    }
 }
 
 /// A row for each metric, after `columns` that tell outcomes apart.

@@ -17,7 +17,7 @@ use sentir::train::doctor::{self, Examination, Severity};
 use sentir::train::evaluate::{EvalLoss, Evaluator, Several};
 use sentir::train::log::LogEntry;
 use sentir::train::losses::{self, Loss};
-use sentir::train::record::{self, Energy, Source};
+use sentir::train::record::{self, Energy, Measured, Source};
 use sentir::train::report::{self, Report};
 use sentir::train::trainer::{Event, Preset, Trained, Training};
 use sentir::train::update::Frozen;
@@ -213,7 +213,7 @@ pub(crate) fn run(arguments: &Arguments, global: &Global) -> Result<()> {
         examination = look(&datasets, &settings)?;
     }
     // Not before the doctor is done: prompts that were mended count here too.
-    let (evaluator, class) = evaluator(arguments, &settings, &*loss, guide.as_ref(), global.quiet)?;
+    let (evaluator, classes) = evaluator(arguments, &settings, &*loss, guide.as_ref(), global.quiet)?;
     let training = Training {
         guide: guide.as_ref(),
         evaluator: evaluator.as_ref().map(|all| all as &dyn Evaluator),
@@ -263,7 +263,7 @@ pub(crate) fn run(arguments: &Arguments, global: &Global) -> Result<()> {
     })?;
     let outcome = outcome(&settings.out, &trained, parameters);
     write_report(&settings, &*loss, &trained, &outcome)?;
-    let primary = evaluator.as_ref().map(|own| own.primary_metric(&trained.model));
+    let measured = evaluator.as_ref().map_or_else(Vec::new, |all| measured(all, &classes, &trained.model));
     let source = Source {
         directory: &settings.out,
         base_model: settings.base_model(),
@@ -276,7 +276,7 @@ pub(crate) fn run(arguments: &Arguments, global: &Global) -> Result<()> {
         notes: &notes(&settings),
         joules,
         examination: Some(&examination),
-        evaluator: primary.as_deref().map(|primary| (class, primary)),
+        evaluators: &measured,
     };
     let record = record::collect(source)?;
     record.write(&settings.out)?;
@@ -353,14 +353,14 @@ fn dry_run(training: Training<'_>, mut examination: Examination, json: bool) -> 
     terminal::answer(json, &examination, |out| write!(out, "{}", examination.to_text()))
 }
 
-/// What measures the model during training, if something does, and its class; the first says which model is better.
+/// What measures the model during training, if something does, and the classes of all; the first says which model is better.
 fn evaluator<'a>(
     arguments: &Arguments,
     settings: &Settings,
     loss: &'a dyn Loss,
     guide: Option<&'a SentenceTransformer>,
     quiet: bool,
-) -> Result<(Option<Several<'a>>, &'static str)> {
+) -> Result<(Option<Several<'a>>, Vec<&'static str>)> {
     let mut all: Vec<(&'static str, Box<dyn Evaluator + 'a>)> = Vec::new();
     for (class, evaluator) in arguments.evaluation.evaluators(quiet)? {
         all.push((class, evaluator));
@@ -369,9 +369,28 @@ fn evaluator<'a>(
     if !eval.is_empty() {
         all.push(("", Box::new(EvalLoss::new(eval, loss, guide, &settings.arguments)?)));
     }
-    let class = all.first().map_or("", |(class, _)| class);
-    let all: Vec<_> = all.into_iter().map(|(_, evaluator)| evaluator).collect();
-    Ok((if all.is_empty() { None } else { Some(Several::new(all)?) }, class))
+    let (classes, all): (Vec<&str>, Vec<_>) = all.into_iter().unzip();
+    Ok((if all.is_empty() { None } else { Some(Several::new(all)?) }, classes))
+}
+
+/// What the card says of each evaluator; the loss is none.
+fn measured(all: &Several<'_>, classes: &[&str], model: &SentenceTransformer) -> Vec<Measured> {
+    let mut measured: Vec<Measured> = all
+        .parts()
+        .zip(classes)
+        .filter(|(_, class)| !class.is_empty())
+        .map(|((own, metrics), class)| Measured {
+            class: (*class).to_owned(),
+            name: own.name().to_owned(),
+            primary: own.primary_metric(model),
+            metrics: metrics.to_vec(),
+        })
+        .collect();
+    // Nothing was measured by this process (it went on after the last evaluation): the log does not say what is whose.
+    if measured.iter().any(|own| own.metrics.is_empty()) {
+        measured.truncate(1);
+    }
+    measured
 }
 
 /// What the loss is measured on.

@@ -14,7 +14,7 @@ use crate::data::Dataset;
 use crate::evaluate::{EvalLoss, InformationRetrieval, Query, Several};
 use crate::losses::MultipleNegativesRanking;
 use crate::record::{
-    ColumnStatistics, Evaluation, Measure, Model, Module, Source, Statistics, Widget, collect,
+    ColumnStatistics, Evaluation, Measure, Measured, Model, Module, Source, Statistics, Widget, collect,
 };
 use crate::trainer::Training;
 
@@ -418,7 +418,12 @@ fn a_card_of_release_6_has_the_parts_of_theirs() {
         notes: &[],
         joules: None,
         examination: None,
-        evaluator: Some(("InformationRetrievalEvaluator", "cosine_ndcg@10")),
+        evaluators: &[Measured {
+            class: "InformationRetrievalEvaluator".to_owned(),
+            name: String::new(),
+            primary: "cosine_ndcg@10".to_owned(),
+            metrics: Vec::new(),
+        }],
     };
     let parsed = parse(&render(&collect(source).unwrap(), Style::V6));
     let texts = |value: &Value| -> Vec<String> {

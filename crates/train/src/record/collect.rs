@@ -47,8 +47,21 @@ pub struct Source<'a> {
     pub joules: Option<f64>,
     /// What the training doctor found.
     pub examination: Option<&'a Examination>,
-    /// The class of the evaluator whose metrics the log has, and its primary metric.
-    pub evaluator: Option<(&'a str, &'a str)>,
+    /// What measured the model.
+    pub evaluators: &'a [Measured],
+}
+
+/// An evaluator whose metrics the log has.
+#[derive(Debug, Clone)]
+pub struct Measured {
+    /// Its class in sentence-transformers.
+    pub class: String,
+    /// The name of its data; may be empty.
+    pub name: String,
+    /// Its primary metric, as in the log.
+    pub primary: String,
+    /// The names of its metrics, as in the log; none if all that the log has are its own.
+    pub metrics: Vec<String>,
 }
 
 /// Makes the record.
@@ -83,7 +96,7 @@ pub fn collect(source: Source<'_>) -> Result<TrainingRecord> {
         arguments: all,
         non_default,
         ran: ran(source),
-        evaluations: evaluation(source, best).into_iter().collect(),
+        evaluations: evaluations(source, best),
         best_step: best,
         joules: source.joules,
         seconds: Some(log.iter().filter_map(|entry| entry.seconds).sum()),
@@ -216,20 +229,35 @@ fn ran(source: Source<'_>) -> Vec<(String, String)> {
 }
 
 /// The last measurement of the log, or that of the best model.
-fn evaluation(source: Source<'_>, best: Option<u64>) -> Option<Evaluation> {
-    let (class, primary) = source.evaluator?;
+fn evaluations(source: Source<'_>, best: Option<u64>) -> Vec<Evaluation> {
     let mut measured = source.trained.state.log.iter().rev().filter(|entry| !entry.metrics.is_empty());
-    let entry = measured.find(|entry| best.is_none_or(|best| entry.step == best))?;
-    // The loss is in the log; it is no metric of the evaluator.
-    let own = entry.metrics.iter().filter(|(name, _)| !name.ends_with("loss"));
-    let mut metrics: Vec<(String, f64)> = own.map(|(name, value)| (name.clone(), *value)).collect();
-    // In the order of sentence-transformers: by kind, then by rank.
-    metrics.sort_by_key(|(name, _)| {
-        let (name, rank) = name.split_once('@').unwrap_or((name, ""));
-        let kinds = ["accuracy", "precision", "recall", "ndcg", "mrr", "map"];
-        (kinds.iter().position(|kind| name.ends_with(kind)), rank.parse::<u64>().unwrap_or(0))
-    });
-    Some(Evaluation { class: class.to_owned(), name: None, metrics, primary: primary.to_owned() })
+    let Some(entry) = measured.find(|entry| best.is_none_or(|best| entry.step == best)) else {
+        return Vec::new();
+    };
+    let of = |own: &Measured| -> Option<Evaluation> {
+        let without = |name: &str| {
+            let rest = name.strip_prefix(own.name.as_str()).and_then(|rest| rest.strip_prefix('_'));
+            rest.filter(|_| !own.name.is_empty()).unwrap_or(name).to_owned()
+        };
+        // The loss is in the log; it is no metric of an evaluator.
+        let all = || entry.metrics.keys().filter(|name| !name.ends_with("loss")).cloned().collect();
+        let names = if own.metrics.is_empty() { all() } else { own.metrics.clone() };
+        let metrics = names.iter().filter_map(|name| Some((without(name), *entry.metrics.get(name)?)));
+        let mut metrics: Vec<(String, f64)> = metrics.collect();
+        // In the order of sentence-transformers: by kind, then by rank.
+        metrics.sort_by_key(|(name, _)| {
+            let (name, rank) = name.split_once('@').unwrap_or((name, ""));
+            let kinds = ["accuracy", "precision", "recall", "ndcg", "mrr", "map"];
+            (kinds.iter().position(|kind| name.ends_with(kind)), rank.parse::<u64>().unwrap_or(0))
+        });
+        (!metrics.is_empty()).then(|| Evaluation {
+            class: own.class.clone(),
+            name: (!own.name.is_empty()).then(|| own.name.clone()),
+            metrics,
+            primary: without(&own.primary),
+        })
+    };
+    source.evaluators.iter().filter_map(of).collect()
 }
 
 /// Short rows of the first data set of pairs, each with the other halves of two more.

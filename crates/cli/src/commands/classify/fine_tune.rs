@@ -86,7 +86,7 @@ pub(super) fn run(
         )],
         joules: None,
         examination: None,
-        evaluator: None,
+        evaluators: &[],
     })?;
     record.write(directory)?;
     crate::commands::card::write_card(

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 
-use super::{Arguments, Outcome, measure, write_csv};
+use super::{Arguments, Card, Outcome, measure, write_csv};
 use crate::arguments::{Global, ModelArguments};
 use crate::evaluation::{Named, Suite};
 use crate::interrupt::{self, Interrupted};
@@ -32,6 +32,10 @@ pub(super) fn run(arguments: &Arguments, path: &Path, global: &Global) -> Result
         let beside = folder.join(&other);
         models.push(if beside.is_dir() { beside.display().to_string() } else { other });
     }
+    if arguments.card && models.len() > 1 {
+        bail!("--card is for one model: leave out the models of {}", path.display());
+    }
+    let card = arguments.card.then(|| Card::open(&models[0])).transpose()?;
     let mut lines: Vec<Line> = Vec::new();
     let result = measure_all(arguments, global, &models, &sets, &mut lines);
     let interrupted = result.as_ref().is_err_and(|error| error.is::<Interrupted>());
@@ -45,6 +49,11 @@ pub(super) fn run(arguments: &Arguments, path: &Path, global: &Global) -> Result
             pairs.map(move |(model, own)| (vec![model.as_str(), &line.data], own))
         });
         write_csv(path, &["model", "data"], rows)?;
+    }
+    if let Some(card) = card.filter(|_| result.is_ok()) {
+        let found =
+            lines.iter().flat_map(|line| line.outcomes.iter().map(|own| (Some(line.data.as_str()), own)));
+        card.write(found, global.quiet)?;
     }
     let mut json: BTreeMap<&str, BTreeMap<&str, BTreeMap<&str, Metrics<'_>>>> = BTreeMap::new();
     for line in &lines {
