@@ -3,6 +3,8 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::fmt::Debug;
+use std::sync::Arc;
 
 use crate::tensor::Storage;
 use crate::weight::{TableStorage, WeightStorage};
@@ -105,10 +107,22 @@ impl ParameterMut<'_> {
     }
 }
 
+/// What is kept of the gradient by a matrix, where all of it is not wanted.
+pub trait Projection: Debug + Send + Sync {
+    /// How many numbers that are.
+    fn kept(&self) -> usize;
+
+    /// Adds what `d`, a gradient by the matrix, row-major, gives to what is `kept`. It is linear in `d`.
+    fn add(&self, d: &[f32], kept: &mut [f32]);
+}
+
 /// The derivatives of a loss by parameters, summed over passes. Parameters are counted from 0, as [`ParameterMut::train`] numbers them.
 #[derive(Debug, Default)]
 pub struct Gradients {
     slots: HashMap<usize, Gradient>,
+    projections: HashMap<usize, Arc<dyn Projection>>,
+    /// A gradient that is about to be projected; memory for the next.
+    whole: Option<Tensor>,
 }
 
 #[derive(Debug)]
@@ -140,6 +154,39 @@ impl Gradients {
     /// No gradients.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// From now on, keeps of the gradient by a matrix what `projection` makes of it.
+    pub fn project(&mut self, id: usize, projection: Arc<dyn Projection>) {
+        self.projections.insert(id, projection);
+    }
+
+    /// Adds a gradient by a matrix: `add` adds it to the tensor of its shape that it is given.
+    pub(crate) fn matrix(
+        &mut self,
+        id: usize,
+        backend: &dyn Backend,
+        [rows, width]: [usize; 2],
+        add: impl FnOnce(&mut Tensor),
+    ) {
+        let Some(projection) = self.projections.get(&id).cloned() else {
+            return add(self.dense(id, backend, rows, width));
+        };
+        let fits = |whole: &Tensor| (whole.rows(), whole.width()) == (rows, width);
+        let mut whole = self.whole.take().filter(fits).unwrap_or_else(|| backend.tensor(rows, width));
+        whole.clear();
+        add(&mut whole);
+        let d = numbers(&whole, rows);
+        match &mut self.dense(id, backend, 1, projection.kept()).storage {
+            Storage::F32(kept) => projection.add(&d, kept),
+            Storage::F64(kept) => {
+                let mut more = vec![0.0; kept.len()];
+                projection.add(&d, &mut more);
+                kept.iter_mut().zip(more).for_each(|(kept, more)| *kept += f64::from(more));
+            }
+        }
+        drop(d);
+        self.whole = Some(whole);
     }
 
     /// The sum for a parameter of this shape, to be added to; zeros at first.
@@ -189,13 +236,6 @@ impl Gradients {
 
     /// The gradient by a parameter, if something depended on it.
     pub fn get(&self, id: usize) -> Option<GradientRef<'_>> {
-        fn numbers(tensor: &Tensor, rows: usize) -> Cow<'_, [f32]> {
-            let count = rows * tensor.width();
-            match &tensor.storage {
-                Storage::F32(values) => Cow::Borrowed(&values[..count]),
-                Storage::F64(values) => Cow::Owned(values[..count].iter().map(|&x| x as f32).collect()),
-            }
-        }
         self.slots.get(&id).map(|gradient| match gradient {
             Gradient::Dense(tensor) => GradientRef::Dense(numbers(tensor, tensor.rows())),
             Gradient::Rows(own) => GradientRef::Rows(&own.rows, numbers(&own.values, own.rows.len())),
@@ -217,11 +257,78 @@ impl Gradients {
     }
 }
 
+/// The first rows of a tensor.
+fn numbers(tensor: &Tensor, rows: usize) -> Cow<'_, [f32]> {
+    let count = rows * tensor.width();
+    match &tensor.storage {
+        Storage::F32(values) => Cow::Borrowed(&values[..count]),
+        Storage::F64(values) => Cow::Owned(values[..count].iter().map(|&x| x as f32).collect()),
+    }
+}
+
 impl GradientRef<'_> {
     /// All numbers there are.
     pub fn values(&self) -> &[f32] {
         match self {
             Self::Dense(values) | Self::Rows(_, values) => values,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::testing::{assert_close, backends, random, widen};
+    use crate::ops::{Linear, linear};
+    use crate::tape::Randomness;
+    use crate::{Activation, Pass, WeightType};
+
+    /// The sum of each row, and that of all.
+    #[derive(Debug)]
+    struct Sums {
+        width: usize,
+    }
+
+    impl Projection for Sums {
+        fn kept(&self) -> usize {
+            5
+        }
+
+        fn add(&self, d: &[f32], kept: &mut [f32]) {
+            for (row, d) in d.chunks_exact(self.width).enumerate() {
+                kept[row] += d.iter().sum::<f32>();
+                kept[4] += d.iter().sum::<f32>();
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_kept_is_that_of_the_whole_gradient() {
+        for backend in backends() {
+            let mut weight = backend.trainable(random(4 * 3, 1), 4, 3, WeightType::F32);
+            ParameterMut::Weight(&mut weight).train(Some(7)).unwrap();
+            let layer = Linear { weight, bias: None };
+            let walk = |gradients: &mut Gradients, seed: u64| {
+                let mut pass = Pass::training(backend, Randomness::default());
+                let x = pass.leaf(backend.upload(&random(6 * 3, seed), 3), true);
+                let y = linear(&mut pass, &x, &layer, Activation::Gelu);
+                pass.free(x);
+                pass.backward(&y, backend.upload(&random(6 * 4, seed + 1), 4), gradients);
+            };
+            let (mut whole, mut kept) = (Gradients::new(), Gradients::new());
+            kept.project(7, Arc::new(Sums { width: 3 }));
+            for step in 0..2 {
+                for gradients in [&mut whole, &mut kept] {
+                    gradients.clear();
+                    // Gradients of several passes add up.
+                    walk(gradients, 10 + step);
+                    walk(gradients, 20 + step);
+                }
+                let mut expected = vec![0.0; 5];
+                Sums { width: 3 }.add(whole.get(7).unwrap().values(), &mut expected);
+                let kept = kept.get(7).unwrap();
+                assert_close(kept.values(), &widen(&expected), 1e-5, backend.name());
+            }
         }
     }
 }

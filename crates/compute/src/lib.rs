@@ -27,7 +27,7 @@ mod weight;
 
 pub use backend::Backend;
 pub use cpu::Cpu;
-pub use gradients::{GradientRef, Gradients, ParameterMut};
+pub use gradients::{GradientRef, Gradients, ParameterMut, Projection};
 pub use pass::{Memory, Pass};
 pub use reference::Reference;
 pub use sentir_kernels::activation::Activation;

@@ -60,7 +60,7 @@ fn main() -> Result<()> {
     // The first step is there to warm up.
     for step in 0..=steps {
         let begun = Instant::now();
-        gradients.clear();
+        update.begin(&mut gradients);
         let column = |column: usize| {
             let first = (2 * step + column) * pairs;
             Column { ids: (first..first + pairs).map(|at| ids[at % ids.len()].as_slice()).collect(), skip: 0 }

@@ -308,7 +308,9 @@ fn save_moments(update: &Update, path: &Path) -> Result<()> {
             };
             all.push((moment(own, what), values));
         }
-        all.extend(own.adapter.iter().map(|adapter| (moment(own, "lora"), Cow::Borrowed(&*adapter.values))));
+        all.extend(
+            own.adapter.iter().map(|adapter| (moment(own, "lora"), Cow::Borrowed(&*adapter.factors.values))),
+        );
         tables.extend(rows.map(|rows| (moment(own, "rows"), rows)));
     }
     let numbers = all.iter().map(|(name, values)| {

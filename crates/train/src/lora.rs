@@ -8,11 +8,12 @@
 //!
 //! A begins with uniform numbers within ±1/√inputs, B with zeros, as in peft (`peft/tuners/lora/layer.py`). The network computes with
 //! W', so that a model is merged at any time and saved as any other; there is no dropout in front of A. Everything else stays as it is:
-//! no gradients of other matrices, no moments but those of A and B.
+//! no gradients of other matrices, no moments but those of A and B, and of ∂W' no more than one at a time.
 //!
 //! Not here: which parameters there are (`update`), and how ∂W' is computed.
 
 use rayon::prelude::*;
+use sentir_compute::Projection;
 use serde::{Deserialize, Serialize};
 
 use crate::order::Mt19937;
@@ -65,8 +66,8 @@ impl Lora {
 }
 
 /// The products of one matrix of the model, which may be several stacked: query, key and value.
-#[derive(Debug)]
-pub(crate) struct Adapter {
+#[derive(Debug, Clone)]
+pub(crate) struct Factors {
     /// Which of the stacked matrices have one.
     parts: Vec<usize>,
     r: usize,
@@ -75,10 +76,45 @@ pub(crate) struct Adapter {
     scale: f32,
     /// For each part A, row-major, then B.
     pub(crate) values: Vec<f32>,
-    /// The gradient by them, once [`Adapter::differentiate`] has found it.
-    pub(crate) gradient: Vec<f32>,
+}
+
+/// The products, and what they are added to.
+#[derive(Debug)]
+pub(crate) struct Adapter {
+    pub(crate) factors: Factors,
     /// W of each part.
     base: Vec<f32>,
+}
+
+impl Factors {
+    /// Numbers of a part.
+    fn size(&self) -> usize {
+        self.r * (self.inputs + self.outputs)
+    }
+}
+
+/// The gradient by A and B from that by the matrix.
+impl Projection for Factors {
+    fn kept(&self) -> usize {
+        self.values.len()
+    }
+
+    fn add(&self, d: &[f32], kept: &mut [f32]) {
+        let (r, outputs, inputs, scale) = (self.r, self.outputs, self.inputs, self.scale);
+        let size = self.size();
+        let parts = self.parts.par_iter().zip(self.values.par_chunks(size));
+        parts.zip(kept.par_chunks_mut(size)).for_each(|((&part, values), kept)| {
+            let d = &d[part * outputs * inputs..][..outputs * inputs];
+            let (a, b) = values.split_at(r * inputs);
+            let (d_a, d_b) = kept.split_at_mut(r * inputs);
+            for ((d, b), d_b) in d.chunks_exact(inputs).zip(b.chunks_exact(r)).zip(d_b.chunks_exact_mut(r)) {
+                for k in 0..r {
+                    d_b[k] += scale * dot(d, &a[k * inputs..][..inputs]);
+                    add(&mut d_a[k * inputs..][..inputs], scale * b[k], d);
+                }
+            }
+        });
+    }
 }
 
 impl Adapter {
@@ -103,45 +139,22 @@ impl Adapter {
             values.extend(std::iter::repeat_n(0.0, outputs * r));
             base.extend_from_slice(&matrix[part * outputs * inputs..][..outputs * inputs]);
         }
-        let gradient = vec![0.0; values.len()];
-        Self { parts, r, outputs, inputs, scale: (lora.lora_alpha / r as f64) as f32, values, gradient, base }
-    }
-
-    /// Numbers of a part.
-    fn size(&self) -> usize {
-        self.r * (self.inputs + self.outputs)
-    }
-
-    /// Finds the gradient by A and B from that by the matrix.
-    pub(crate) fn differentiate(&mut self, d_matrix: &[f32]) {
-        let (r, outputs, inputs, scale) = (self.r, self.outputs, self.inputs, self.scale);
-        let size = self.size();
-        let parts = self.parts.par_iter().zip(self.values.par_chunks(size));
-        parts.zip(self.gradient.par_chunks_mut(size)).for_each(|((&part, values), gradient)| {
-            let d = &d_matrix[part * outputs * inputs..][..outputs * inputs];
-            let (a, b) = values.split_at(r * inputs);
-            let (d_a, d_b) = gradient.split_at_mut(r * inputs);
-            d_a.fill(0.0);
-            for ((d, b), d_b) in d.chunks_exact(inputs).zip(b.chunks_exact(r)).zip(d_b.chunks_exact_mut(r)) {
-                for k in 0..r {
-                    d_b[k] = scale * dot(d, &a[k * inputs..][..inputs]);
-                    add(&mut d_a[k * inputs..][..inputs], scale * b[k], d);
-                }
-            }
-        });
+        let scale = (lora.lora_alpha / r as f64) as f32;
+        Self { factors: Factors { parts, r, outputs, inputs, scale, values }, base }
     }
 
     /// Writes W + s B A into the matrix.
     pub(crate) fn merge(&self, matrix: &mut [f32]) {
-        let (r, outputs, inputs) = (self.r, self.outputs, self.inputs);
-        for (i, &part) in self.parts.iter().enumerate() {
-            let (a, b) = self.values[i * self.size()..][..self.size()].split_at(r * inputs);
+        let own = &self.factors;
+        let (r, outputs, inputs) = (own.r, own.outputs, own.inputs);
+        for (i, &part) in own.parts.iter().enumerate() {
+            let (a, b) = own.values[i * own.size()..][..own.size()].split_at(r * inputs);
             let base = &self.base[i * outputs * inputs..][..outputs * inputs];
             let to = &mut matrix[part * outputs * inputs..][..outputs * inputs];
             let rows = to.par_chunks_exact_mut(inputs).zip(base.par_chunks_exact(inputs));
             rows.zip(b.par_chunks_exact(r)).with_min_len(16).for_each(|((to, base), b)| {
                 to.fill(0.0);
-                b.iter().zip(a.chunks_exact(inputs)).for_each(|(&b, a)| add(to, self.scale * b, a));
+                b.iter().zip(a.chunks_exact(inputs)).for_each(|(&b, a)| add(to, own.scale * b, a));
                 to.iter_mut().zip(base).for_each(|(to, base)| *to += base);
             });
         }
@@ -178,9 +191,9 @@ mod tests {
         let matrix = numbers(3 * 5 * 11);
         let b = numbers(2 * 5 * 3);
         let mut adapter = Adapter::new(&lora, vec![0, 2], [5, 11], &matrix, &mut Mt19937::new(1));
-        let size = adapter.size();
+        let size = adapter.factors.size();
         for (part, b) in b.chunks_exact(15).enumerate() {
-            adapter.values[part * size + 33..][..15].copy_from_slice(b);
+            adapter.factors.values[part * size + 33..][..15].copy_from_slice(b);
         }
         (adapter, matrix)
     }
@@ -203,7 +216,8 @@ mod tests {
         adapter.merge(&mut merged);
         assert_eq!(merged[55..110], matrix[55..110], "the key has no product");
         for (i, part) in [0, 2].into_iter().enumerate() {
-            let (a, b) = adapter.values[i * adapter.size()..][..adapter.size()].split_at(33);
+            let (a, b) =
+                adapter.factors.values[i * adapter.factors.size()..][..adapter.factors.size()].split_at(33);
             for (o, j) in (0..5).flat_map(|o| (0..11).map(move |j| (o, j))) {
                 let product: f64 = (0..3).map(|k| f64::from(b[o * 3 + k]) * f64::from(a[k * 11 + j])).sum();
                 let at = part * 55 + o * 11 + j;
@@ -215,7 +229,7 @@ mod tests {
         let mut merged = matrix.clone();
         fresh.merge(&mut merged);
         assert_eq!(merged, matrix);
-        assert!(fresh.values.iter().all(|x| x.abs() <= 1.0 / 11f32.sqrt()));
+        assert!(fresh.factors.values.iter().all(|x| x.abs() <= 1.0 / 11f32.sqrt()));
     }
 
     /// f(A, B) = Σ c W', whose gradient by W' is c.
@@ -223,22 +237,22 @@ mod tests {
     fn gradients_are_finite_differences() {
         let (mut adapter, matrix) = adapter();
         let c: Vec<f32> = (0..165).map(|i| ((i * 37 % 23) as f32 - 11.0) / 11.0).collect();
-        adapter.differentiate(&c);
-        let gradient = adapter.gradient.clone();
+        let mut gradient = vec![0.0; adapter.factors.kept()];
+        adapter.factors.add(&c, &mut gradient);
         let value = |adapter: &Adapter| {
             let mut merged = matrix.clone();
             adapter.merge(&mut merged);
             merged.iter().zip(&c).map(|(w, c)| f64::from(*w) * f64::from(*c)).sum::<f64>()
         };
-        for i in 0..adapter.values.len() {
-            let kept = adapter.values[i];
+        for i in 0..adapter.factors.values.len() {
+            let kept = adapter.factors.values[i];
             let at = |adapter: &mut Adapter, x: f32| {
-                adapter.values[i] = x;
+                adapter.factors.values[i] = x;
                 value(adapter)
             };
             // The function is linear in each number: the step may be large.
             let difference = (at(&mut adapter, kept + 0.5) - at(&mut adapter, kept - 0.5)) / 1.0;
-            adapter.values[i] = kept;
+            adapter.factors.values[i] = kept;
             assert!((difference - f64::from(gradient[i])).abs() < 1e-4, "{i}: {difference} {}", gradient[i]);
         }
     }

@@ -229,7 +229,7 @@ impl<'a> Training<'a> {
             let order = sampler.epoch(epoch);
             for (at, group) in order.chunks(accumulation).enumerate().skip(done) {
                 let started = Instant::now();
-                gradients.clear();
+                update.begin(&mut gradients);
                 let mut found = Outcome { loss: 0.0, tokens: 0 };
                 for (i, batch) in group.iter().enumerate() {
                     let number = (epoch * batches + at * accumulation + i) as u64;

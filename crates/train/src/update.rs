@@ -5,9 +5,9 @@
 //! Rows of an embedding table that no text has touched so far have no moments and no gradient: AdamW leaves them alone but
 //! for weight decay, so they are not visited without one. The result is that of the dense update, bit for bit.
 
-use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use rayon::prelude::*;
 use sentir_compute::{GradientRef, Gradients, ParameterMut};
@@ -108,7 +108,8 @@ impl Update {
             if let Some((lora, _)) = lora {
                 let matrix = values.trained().unwrap_or_default();
                 let adapter = Adapter::new(lora, parts, [rows / names.len(), width], &matrix, &mut random);
-                let (m, v) = (vec![0.0; adapter.values.len()], vec![0.0; adapter.values.len()]);
+                let numbers = adapter.factors.values.len();
+                let (m, v) = (vec![0.0; numbers], vec![0.0; numbers]);
                 let (adapter, touched) = (Some(adapter), None);
                 let decays = decay.applies("lora_A.weight");
                 trained.push(Trained { folder, decays, names, width, m, v, touched, adapter });
@@ -152,34 +153,32 @@ impl Update {
         self.trained.iter().any(|own| own.adapter.is_some())
     }
 
+    /// Before the first pass of a step: gradients become 0, and of those by matrices with a product of LoRA only those by its factors will be kept.
+    pub fn begin(&self, gradients: &mut Gradients) {
+        gradients.clear();
+        for (id, own) in self.trained.iter().enumerate() {
+            if let Some(adapter) = &own.adapter {
+                gradients.project(id, Arc::new(adapter.factors.clone()));
+            }
+        }
+    }
+
     /// ‖gradient‖₂ over all parameters (`torch.nn.utils.get_total_norm`). The order of the sum does not depend on threads.
     ///
     /// # Errors
     /// [`Error::NotFinite`] with the name of the first parameter whose gradient is not finite.
-    pub fn gradient_norm(&mut self, gradients: &Gradients) -> Result<f64> {
-        for (id, own) in self.trained.iter_mut().enumerate() {
-            if let (Some(adapter), Some(gradient)) = (&mut own.adapter, gradients.get(id)) {
-                adapter.differentiate(gradient.values());
-            }
-        }
-        let all: Vec<_> = (0..self.trained.len()).filter_map(|id| self.gradient(id, gradients)).collect();
+    pub fn gradient_norm(&self, gradients: &Gradients) -> Result<f64> {
+        let all: Vec<_> = (0..self.trained.len()).filter_map(|id| gradients.get(id)).collect();
         let norm = global_norm(all.iter().map(GradientRef::values));
         if norm.is_finite() {
             return Ok(norm);
         }
-        let culprit = self.trained.iter().enumerate().find(|&(id, _)| {
-            self.gradient(id, gradients).is_some_and(|own| !global_norm([own.values()]).is_finite())
-        });
+        let culprit =
+            self.trained.iter().enumerate().find(|&(id, _)| {
+                gradients.get(id).is_some_and(|own| !global_norm([own.values()]).is_finite())
+            });
         let names = culprit.map_or_else(|| "all parameters".to_owned(), |(_, own)| own.names.join(", "));
         Err(Error::NotFinite(format!("the gradient by {names} is not finite")))
-    }
-
-    /// The gradient by what is trained of a parameter.
-    fn gradient<'a>(&'a self, id: usize, gradients: &'a Gradients) -> Option<GradientRef<'a>> {
-        match &self.trained[id].adapter {
-            Some(adapter) => Some(GradientRef::Dense(Cow::Borrowed(&adapter.gradient))),
-            None => gradients.get(id),
-        }
     }
 
     /// Updates every parameter by its gradient. Parameters without a gradient are left alone, as PyTorch does with those
@@ -191,7 +190,7 @@ impl Update {
             let Some(gradient) = gradients.get(id) else { continue };
             let hyper = Hyper { weight_decay: if own.decays { hyper.weight_decay } else { 0.0 }, ..*hyper };
             if let Some(adapter) = &mut own.adapter {
-                adamw_step(&mut adapter.values, &adapter.gradient, &mut own.m, &mut own.v, hyper);
+                adamw_step(&mut adapter.factors.values, gradient.values(), &mut own.m, &mut own.v, hyper);
                 parameter.values.update(|matrix| adapter.merge(matrix));
                 continue;
             }
@@ -240,10 +239,14 @@ impl Update {
     /// A message, if they do not fit.
     pub(crate) fn restore_adapter(&mut self, id: usize, values: &[f32]) -> Result<(), String> {
         let adapter = self.trained[id].adapter.as_mut().ok_or("a product where there is none")?;
-        if values.len() != adapter.values.len() {
-            return Err(format!("{} numbers where {} are expected", values.len(), adapter.values.len()));
+        if values.len() != adapter.factors.values.len() {
+            return Err(format!(
+                "{} numbers where {} are expected",
+                values.len(),
+                adapter.factors.values.len()
+            ));
         }
-        adapter.values.copy_from_slice(values);
+        adapter.factors.values.copy_from_slice(values);
         Ok(())
     }
 

@@ -88,6 +88,14 @@ fn features(encoding: Encoding<'_>, model: &SentenceTransformer, texts: &Texts) 
     Ok(pair_features(&vectors, &encoding.sentences(model, &second)?.embeddings)?)
 }
 
+/// What is shown of each row: its text, or both of a pair.
+fn shown(texts: &Texts) -> Vec<String> {
+    match texts.shown.first() {
+        None => texts.texts.clone(),
+        Some(second) => texts.texts.iter().zip(second).map(|(a, b)| format!("{a} — {b}")).collect(),
+    }
+}
+
 impl Predict {
     fn run(&self, global: &Global) -> Result<()> {
         let classifier = TextClassifier::read(&self.classifier)?;
@@ -141,7 +149,7 @@ impl Predict {
             return Ok(());
         }
         terminal::print(|out| {
-            for (row, text) in texts.texts.iter().enumerate() {
+            for (row, text) in shown(&texts).iter().enumerate() {
                 if self.json {
                     writeln!(out, "{}", object(row))?;
                     continue;

@@ -363,6 +363,11 @@ fn evaluator<'a>(
 ) -> Result<(Option<Several<'a>>, Vec<&'static str>)> {
     let mut all: Vec<(&'static str, Box<dyn Evaluator + 'a>)> = Vec::new();
     for (class, evaluator) in arguments.evaluation.evaluators(quiet)? {
+        if class == "LabelAccuracyEvaluator" {
+            bail!(
+                "--eval-suite: label-accuracy measures by a classifier that was made with one model, and training changes the model; measure it afterwards with sentir evaluate"
+            );
+        }
         all.push((class, evaluator));
     }
     let eval = eval_datasets(arguments, settings)?;

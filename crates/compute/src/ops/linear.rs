@@ -58,8 +58,9 @@ impl<'a> Step<'a> for LinearStep<'a> {
         let weight = &self.layer.weight;
         if let (Some(id), Some(kept)) = (weight.parameter, self.kept) {
             let x = walk.take(kept);
-            let d_weight = walk.gradients.dense(id, backend, weight.outputs(), weight.inputs());
-            backend.linear_weight_grad(&x, &d, weight, d_weight);
+            walk.gradients.matrix(id, backend, [weight.outputs(), weight.inputs()], |d_weight| {
+                backend.linear_weight_grad(&x, &d, weight, d_weight);
+            });
             walk.put_back(kept, x);
         }
         if let Some(id) = self.layer.bias.as_ref().and_then(|bias| bias.parameter) {

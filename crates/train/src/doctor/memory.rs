@@ -77,7 +77,7 @@ pub(super) struct Layers {
     pub count: usize,
     /// Numbers that a layer keeps of the operands of its products, per token.
     pub operands: u64,
-    /// Of a layer, numbers that are trained through LoRA, of the gradients by whole matrices, and of the copies of matrices.
+    /// Of a layer, numbers that are trained through LoRA, of the largest matrix, whose gradient is there for a moment, and of the copies of matrices.
     pub lora: Option<[usize; 3]>,
 }
 
@@ -102,7 +102,7 @@ impl Layers {
                     names.len() * inputs * outputs,
                     parts * inputs * outputs,
                 ];
-                (0..3).for_each(|i| numbers[i] += own[i]);
+                numbers = [numbers[0] + own[0], numbers[1].max(own[1]), numbers[2] + own[2]];
             }
         }
         Self { operands, lora: Some(numbers), ..whole }
@@ -168,9 +168,9 @@ impl MemoryEstimate {
         let mut gradients = NUMBER * (dense as u64 + of_tables);
         let mut moments = 2 * NUMBER * (dense + tables) as u64;
         if let Some(of_layer) = layers.lora {
-            let [factors, matrices, copies] =
-                of_layer.map(|numbers| NUMBER * (layers.count * numbers) as u64);
-            (gradients, moments) = (matrices + factors, 3 * factors + copies);
+            let [factors, matrix, copies] = of_layer.map(|numbers| NUMBER * numbers as u64);
+            let all = |of_layer: u64| of_layer * layers.count as u64;
+            (gradients, moments) = (matrix + 2 * all(factors), 3 * all(factors) + all(copies));
         }
         let activations = bytes(largest);
         Self {

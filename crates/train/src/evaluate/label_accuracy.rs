@@ -61,7 +61,7 @@ impl Evaluator for LabelAccuracy {
     fn evaluate(&self, model: &SentenceTransformer, watch: Watch<'_>) -> Result<Vec<(String, f64)>> {
         let TextClassifier { truncate_dim, probe: kept, model: made_with, .. } = &self.classifier;
         probe::check(model, *truncate_dim, kept, made_with).map_err(|error| {
-            Error::Argument(format!("the classifier of {}: {error}", self.primary_metric(model)))
+            Error::Argument(format!("the classifier does not belong to this model: {error}"))
         })?;
         let side = |texts: &[String], what| {
             let mut rows = encode(model, texts, Task::Any, [&self.name, what], watch)?;

@@ -14,7 +14,7 @@ use sentir::train::probe::probe;
 use sentir::{Rows, SentenceTransformer};
 
 use super::report::{Judged, Report};
-use super::{features, fine_tune};
+use super::{features, fine_tune, shown};
 use crate::arguments::{Global, ModelArguments, PromptArguments};
 use crate::input::{self, Columns, Format, Texts};
 use crate::interrupt::{self, Interrupted};
@@ -199,14 +199,14 @@ impl Train {
                 });
                 Some(Report {
                     how: path.display().to_string(),
-                    texts: said(texts),
+                    texts: shown(&texts),
                     levels: judged.collect::<Result<_>>()?,
                 })
             }
             None if held_out.iter().all(Option::is_some) => {
                 let scores: Vec<Rows> = held_out.into_iter().flatten().collect();
                 let judged = judge(&levels, &classifier, scores)?;
-                Some(Report { how: format!("{} folds", self.folds), texts: said(texts), levels: judged })
+                Some(Report { how: format!("{} folds", self.folds), texts: shown(&texts), levels: judged })
             }
             None => None,
         };
@@ -339,14 +339,6 @@ impl Train {
         let level =
             Level { name: level.name.clone(), classes: level.classes.clone(), head, scale, parents: None };
         Ok((level, scores))
-    }
-}
-
-/// What is shown of each row.
-fn said(mut texts: Texts) -> Vec<String> {
-    match texts.shown.pop() {
-        None => texts.texts,
-        Some(second) => texts.texts.iter().zip(second).map(|(a, b)| format!("{a} — {b}")).collect(),
     }
 }
 
