@@ -274,6 +274,23 @@ fn pairs_are_classified_and_measured() {
         "{measured} {right}"
     );
 
+    // Training changes the model that the classifier belongs to.
+    std::fs::write(at("suite.toml"), "[[data]]\nname = \"a\"\nlabel-accuracy = \"pairs.csv\"\nclassifier = \"own\"\nlabel-accuracy-columns = [\"first\", \"second\", \"relation\"]\n").unwrap();
+    let said = sentir([
+        "train",
+        "--model",
+        &model,
+        "--data",
+        &input,
+        "--columns",
+        "first,second",
+        "--eval-suite",
+        &at("suite.toml"),
+        "--out",
+        &at("trained"),
+    ]);
+    assert!(said.code == Some(1) && said.stderr.contains("measure it afterwards"), "{}", said.stderr);
+
     // One text where two must be, and the other way round.
     let said = sentir(predict);
     assert!(said.code == Some(1) && said.stderr.contains("give --column2"), "{}", said.stderr);
