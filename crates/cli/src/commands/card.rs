@@ -8,7 +8,7 @@ use clap::Args;
 use sentir::train::card::{self, Style};
 use sentir::train::data::Dataset;
 use sentir::train::evaluate::Watch;
-use sentir::train::record::{Evaluation, TrainingRecord, sha256_of_weights};
+use sentir::train::record::{Evaluation, TrainingRecord, sha256_of_weights, write_text};
 use sentir::{LoadOptions, SentenceTransformer};
 use serde::Serialize;
 
@@ -121,7 +121,7 @@ pub(crate) fn run(arguments: &Arguments, global: &Global) -> Result<()> {
         None => card::render(&record, style(&arguments.style)),
     };
     let out = arguments.out.clone().unwrap_or_else(|| directory.join("README.md"));
-    write_card(&out, &text)?;
+    write_text(&out, &text)?;
     if !global.quiet {
         terminal::say(format_args!("wrote {}", out.display()));
     }
@@ -132,10 +132,10 @@ fn style(name: &str) -> Style {
     if name == "3.1" { Style::V3 } else { Style::V6 }
 }
 
-/// A card under its name, whole or not at all.
-pub(super) fn write_card(path: &Path, text: &str) -> Result<()> {
-    sentir::train::record::write_text(path, text)?;
-    Ok(())
+/// The record of a training into the directory of its model, and the card that is written from it.
+pub(super) fn write_record(record: &TrainingRecord, directory: &Path) -> Result<()> {
+    record.write(directory)?;
+    Ok(write_text(&directory.join("README.md"), &card::render(record, Style::default()))?)
 }
 
 fn from_template(path: &Path, record: &TrainingRecord) -> Result<String> {

@@ -5,6 +5,7 @@ mod fine_tune;
 mod report;
 mod train;
 
+use std::borrow::Cow;
 use std::path::PathBuf;
 
 use anyhow::{Result, bail};
@@ -88,12 +89,10 @@ fn features(encoding: Encoding<'_>, model: &SentenceTransformer, texts: &Texts) 
     Ok(pair_features(&vectors, &encoding.sentences(model, &second)?.embeddings)?)
 }
 
-/// What is shown of each row: its text, or both of a pair.
-fn shown(texts: &Texts) -> Vec<String> {
-    match texts.shown.first() {
-        None => texts.texts.clone(),
-        Some(second) => texts.texts.iter().zip(second).map(|(a, b)| format!("{a} — {b}")).collect(),
-    }
+/// What is shown of a row: its text, or both of a pair.
+fn shown(texts: &Texts, row: usize) -> Cow<'_, str> {
+    let text = texts.texts[row].as_str();
+    texts.shown.first().map_or(text.into(), |second| format!("{text} — {}", second[row]).into())
 }
 
 impl Predict {
@@ -149,12 +148,12 @@ impl Predict {
             return Ok(());
         }
         terminal::print(|out| {
-            for (row, text) in shown(&texts).iter().enumerate() {
+            for row in 0..texts.texts.len() {
                 if self.json {
                     writeln!(out, "{}", object(row))?;
                     continue;
                 }
-                writeln!(out, "{row}: {}", line(text, 100))?;
+                writeln!(out, "{row}: {}", line(&shown(&texts, row), 100))?;
                 for (level, found) in classifier.levels.iter().zip(&found) {
                     let best = found[row].classes.iter().take(self.top_k);
                     let named: Vec<String> = best

@@ -9,7 +9,6 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use sentir::train::arguments::TrainingArguments;
-use sentir::train::card;
 use sentir::train::demo::{Demo, Language, Scores};
 use sentir::train::doctor;
 use sentir::train::losses::MultipleNegativesRanking;
@@ -20,7 +19,6 @@ use sentir::train::update::Frozen;
 use sentir::{EncodeOptions, SearchOptions, SentenceTransformer, directory, search};
 use serde::Serialize;
 
-use super::card::write_card;
 use crate::arguments::Global;
 use crate::interrupt::{self, Interrupted};
 use crate::terminal::{self, grouped};
@@ -199,8 +197,7 @@ fn make(
         }],
         ..record
     };
-    record.write(&model)?;
-    write_card(&model.join("README.md"), &card::render(&record, card::Style::default()))?;
+    super::card::write_record(&record, &model)?;
 
     let rows = |file: &str, lines: String| {
         let path = new.join(file);

@@ -10,12 +10,10 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use sentir::SentenceTransformer;
-use sentir::train::card;
 use sentir::train::evaluate::{Evaluator, Watch};
 use sentir::train::record::{Evaluation, TrainingRecord};
 use serde::Serialize;
 
-use super::card::write_card;
 use crate::arguments::{Global, ModelArguments};
 use crate::evaluation::{Data, class};
 use crate::interrupt::{self, Interrupted};
@@ -83,14 +81,11 @@ pub(crate) fn run(arguments: &Arguments, global: &Global) -> Result<()> {
     }
     let card = arguments.card.then(|| Card::open(&arguments.model.model)).transpose()?;
     let model = model::load(&arguments.model, global)?;
-    let progress = Progress::new(global.quiet, "measuring", "evaluators");
+    let progress = Progress::new(global.quiet, "measuring", "done");
     let polling = interrupt::polling();
     let mut outcomes = Vec::new();
-    let count = evaluators.len() as u64;
-    for (done, (evaluator, own)) in (0..).zip(evaluators) {
-        progress.describe(evaluator);
-        progress.set(done, count);
-        outcomes.push(measure(&model, evaluator, own.as_ref(), &progress)?);
+    for (evaluator, own) in evaluators {
+        outcomes.push(measure(&model, evaluator, own.as_ref(), evaluator, &progress)?);
     }
     drop((polling, progress));
     if let Some(path) = &arguments.csv {
@@ -106,15 +101,16 @@ pub(crate) fn run(arguments: &Arguments, global: &Global) -> Result<()> {
     terminal::answer(arguments.json, &json, |out| write(out, &outcomes))
 }
 
-/// What one evaluator finds.
+/// What one evaluator finds; `called` is what it is to people meanwhile.
 fn measure(
     model: &SentenceTransformer,
     evaluator: &'static str,
     own: &dyn Evaluator,
+    called: &str,
     progress: &Progress,
 ) -> Result<Outcome> {
     let tell = |[_, what]: [&str; 2], done: usize, total: usize| {
-        progress.describe(format_args!("{evaluator}: {what}"));
+        progress.describe(format_args!("{called}: {what}"));
         progress.set(done as u64, total as u64);
     };
     let watch = Watch { interrupt: Some(interrupt::flag()), progress: Some(&tell) };
@@ -161,11 +157,9 @@ impl Card {
                 None => all.push(own),
             }
         }
-        self.record.write(&self.directory)?;
-        let path = self.directory.join("README.md");
-        write_card(&path, &card::render(&self.record, card::Style::default()))?;
+        super::card::write_record(&self.record, &self.directory)?;
         if !quiet {
-            terminal::say(format_args!("wrote {}", path.display()));
+            terminal::say(format_args!("wrote {}", self.directory.join("README.md").display()));
         }
         Ok(())
     }

@@ -11,7 +11,6 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use sentir::train::arguments::IntervalStrategy;
-use sentir::train::card;
 use sentir::train::data::Dataset;
 use sentir::train::doctor::{self, Examination, Severity};
 use sentir::train::evaluate::{EvalLoss, Evaluator, Several};
@@ -279,8 +278,7 @@ pub(crate) fn run(arguments: &Arguments, global: &Global) -> Result<()> {
         evaluators: &measured,
     };
     let record = record::collect(source)?;
-    record.write(&settings.out)?;
-    super::card::write_card(&settings.out.join("README.md"), &card::render(&record, card::Style::default()))?;
+    super::card::write_record(&record, &settings.out)?;
     terminal::answer(arguments.json, &outcome, |out| write(out, &outcome))
 }
 

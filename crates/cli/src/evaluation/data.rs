@@ -133,7 +133,7 @@ impl Data {
         if let Some(path) = &self.sts {
             let what = "two of texts and one of the score";
             let columns =
-                names("--sts-columns", &self.sts_columns, ["sentence1", "sentence2", "score"], what)?;
+                names("--sts-columns", &self.sts_columns, Some(["sentence1", "sentence2", "score"]), what)?;
             all.push(("sts", Box::new(EmbeddingSimilarity::from_path(name, &at(path), &columns)?)));
         }
         match (&self.retrieval, &self.corpus) {
@@ -149,13 +149,18 @@ impl Data {
         }
         if let Some(path) = &self.binary {
             let what = "two of texts and one of the label";
-            let columns =
-                names("--binary-columns", &self.binary_columns, ["sentence1", "sentence2", "label"], what)?;
+            let columns = names(
+                "--binary-columns",
+                &self.binary_columns,
+                Some(["sentence1", "sentence2", "label"]),
+                what,
+            )?;
             all.push(("binary", Box::new(BinaryClassification::from_path(name, &at(path), &columns)?)));
         }
         if let Some(path) = &self.paraphrases {
             let what = "of the text and of its group";
-            let keys = names("--paraphrases-columns", &self.paraphrases_columns, ["text", "group"], what)?;
+            let keys =
+                names("--paraphrases-columns", &self.paraphrases_columns, Some(["text", "group"]), what)?;
             let own = ParaphraseMining::from_jsonl(name, &at(path), keys.each_ref().map(String::as_str))?;
             all.push(("paraphrases", Box::new(own)));
         }
@@ -163,7 +168,8 @@ impl Data {
             all.push(("reranking", Box::new(Reranking::from_jsonl(name, &at(path), 10)?)));
         }
         let what = "of the source and of the target";
-        let sides = names("--translation-columns", &self.translation_columns, ["source", "target"], what)?;
+        let sides =
+            names("--translation-columns", &self.translation_columns, Some(["source", "target"]), what)?;
         for (kind, path, metrics) in [
             ("translation", &self.translation, TranslationMetrics::Accuracy),
             ("bitext", &self.bitext, TranslationMetrics::Bitext),
@@ -188,9 +194,10 @@ impl Data {
         }
         match (&self.classification, &self.classification_train) {
             (Some(test), Some(train)) => {
-                let columns = &self.classification_columns;
+                let option = "--classification-columns";
+                let columns = names(option, &self.classification_columns, TEXT_AND_CLASS, OF_TEXT_AND_CLASS)?;
                 let read = |path| -> Result<Vec<(String, String)>> {
-                    let texts = classed(&at(path), "--classification-columns", columns, 2)?;
+                    let texts = classed(&at(path), option, &columns)?;
                     Ok(texts.texts.into_iter().zip(texts.shown.into_iter().flatten()).collect())
                 };
                 let own = Classification::new(name, read(train)?, read(test)?)?;
@@ -206,7 +213,9 @@ impl Data {
             let own = if is_sets(&path)? {
                 Clustering::from_jsonl(name, &path)?
             } else {
-                let texts = classed(&path, "--clustering-columns", &self.clustering_columns, 2)?;
+                let option = "--clustering-columns";
+                let columns = names(option, &self.clustering_columns, TEXT_AND_CLASS, OF_TEXT_AND_CLASS)?;
+                let texts = classed(&path, option, &columns)?;
                 Clustering::new(name, texts.texts, &texts.shown[0])?
             };
             all.push(("clustering", Box::new(own)));
@@ -214,9 +223,14 @@ impl Data {
         match (&self.label_accuracy, &self.classifier) {
             (Some(path), Some(classifier)) => {
                 let classifier = TextClassifier::read(&at(classifier))?;
-                let most = if classifier.pairs { 3 } else { 2 };
-                let mut texts =
-                    classed(&at(path), "--label-accuracy-columns", &self.label_accuracy_columns, most)?;
+                let (option, given) = ("--label-accuracy-columns", &self.label_accuracy_columns);
+                let columns = if classifier.pairs {
+                    let what = "of the two texts of a pair and of its class: the classifier is one of pairs";
+                    names::<3>(option, given, None, what)?.to_vec()
+                } else {
+                    names(option, given, TEXT_AND_CLASS, OF_TEXT_AND_CLASS)?.to_vec()
+                };
+                let mut texts = classed(&at(path), option, &columns)?;
                 let classes = texts.shown.pop().unwrap_or_default();
                 let own = LabelAccuracy::new(name, classifier, texts.texts, texts.shown.pop(), &classes)?;
                 all.push(("label-accuracy", Box::new(own)));
@@ -249,16 +263,12 @@ pub(crate) fn class(name: &str) -> &'static str {
     }
 }
 
+/// The columns of texts and classes, where nobody says others.
+const TEXT_AND_CLASS: Option<[&str; 2]> = Some(["text", "label"]);
+const OF_TEXT_AND_CLASS: &str = "of the text and of its class";
+
 /// Texts, and beside them the other columns: the class comes last.
-fn classed(path: &Path, option: &'static str, columns: &[String], count: usize) -> Result<Texts> {
-    let columns = match (columns, count) {
-        ([], 2) => vec!["text".to_owned(), "label".to_owned()],
-        (given, _) if given.len() == count => given.to_vec(),
-        (_, 2) => bail!("{option}: two names are expected, of the text and of its class"),
-        _ => bail!(
-            "{option}: three names are expected, of the two texts of a pair and of its class: the classifier is one of pairs"
-        ),
-    };
+fn classed(path: &Path, option: &'static str, columns: &[String]) -> Result<Texts> {
     let columns =
         Columns { text: Some(&columns[0]), shown: &columns[1..], option, format_option: "another extension" };
     input::read(path, None, columns)
@@ -276,14 +286,14 @@ fn is_sets(path: &Path) -> Result<bool> {
     Ok(object.is_some_and(|object| object.contains_key("sentences")))
 }
 
-/// Exactly as many names as there are by default.
+/// Exactly `N` names; if none are given, those by default, if there are any.
 fn names<const N: usize>(
     option: &str,
     given: &[String],
-    default: [&str; N],
+    default: Option<[&str; N]>,
     what: &str,
 ) -> Result<[String; N]> {
-    if given.is_empty() {
+    if let (Some(default), []) = (default, given) {
         return Ok(default.map(str::to_owned));
     }
     let number = if N == 2 { "two" } else { "three" };

@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use sentir::train::arguments::TrainingArguments;
-use sentir::train::card;
 use sentir::train::data::{Dataset, Labels, TextColumn};
 use sentir::train::losses;
 use sentir::train::order::Mt19937;
@@ -88,11 +87,7 @@ pub(super) fn run(
         examination: None,
         evaluators: &[],
     })?;
-    record.write(directory)?;
-    crate::commands::card::write_card(
-        &directory.join("README.md"),
-        &card::render(&record, card::Style::default()),
-    )?;
+    crate::commands::card::write_record(&record, directory)?;
     Ok(directory.to_owned())
 }
 

@@ -199,14 +199,18 @@ impl Train {
                 });
                 Some(Report {
                     how: path.display().to_string(),
-                    texts: shown(&texts),
+                    texts: all_shown(&texts),
                     levels: judged.collect::<Result<_>>()?,
                 })
             }
             None if held_out.iter().all(Option::is_some) => {
                 let scores: Vec<Rows> = held_out.into_iter().flatten().collect();
                 let judged = judge(&levels, &classifier, scores)?;
-                Some(Report { how: format!("{} folds", self.folds), texts: shown(&texts), levels: judged })
+                Some(Report {
+                    how: format!("{} folds", self.folds),
+                    texts: all_shown(&texts),
+                    levels: judged,
+                })
             }
             None => None,
         };
@@ -340,6 +344,10 @@ impl Train {
             Level { name: level.name.clone(), classes: level.classes.clone(), head, scale, parents: None };
         Ok((level, scores))
     }
+}
+
+fn all_shown(texts: &Texts) -> Vec<String> {
+    (0..texts.texts.len()).map(|row| shown(texts, row).into_owned()).collect()
 }
 
 fn rarest(level: &Labels) -> (&str, usize) {

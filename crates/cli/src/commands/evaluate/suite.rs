@@ -76,7 +76,7 @@ fn measure_all(
     sets: &[(String, Vec<Named>)],
     lines: &mut Vec<Line>,
 ) -> Result<()> {
-    let progress = Progress::new(global.quiet, "measuring", "evaluations");
+    let progress = Progress::new(global.quiet, "measuring", "done");
     let _polling = interrupt::polling();
     let all = models.len() * sets.iter().map(|(_, evaluators)| evaluators.len()).sum::<usize>();
     let mut done = 0;
@@ -85,14 +85,14 @@ fn measure_all(
         let mut at = 0;
         for (data, evaluators) in sets {
             for (evaluator, own) in evaluators {
-                progress.describe(format_args!("{name}: {data}"));
-                progress.set(done, all as u64);
-                let outcome = measure(&model, evaluator, own.as_ref(), &progress)?;
+                done += 1;
+                let called = format!("{done} of {all}: {name}: {data}");
+                let outcome = measure(&model, evaluator, own.as_ref(), &called, &progress)?;
                 if at == lines.len() {
                     lines.push(Line { data: data.clone(), evaluator, outcomes: Vec::new() });
                 }
                 lines[at].outcomes.push(outcome);
-                (at, done) = (at + 1, done + 1);
+                at += 1;
             }
         }
     }
