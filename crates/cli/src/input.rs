@@ -160,7 +160,7 @@ pub(crate) fn without(path: &Path, format: Format, stay: &[bool]) -> Result<Stri
     }
 }
 
-fn open(path: &Path) -> Result<File> {
+pub(crate) fn open(path: &Path) -> Result<File> {
     File::open(path).map_err(|error| unreadable(path, &error))
 }
 

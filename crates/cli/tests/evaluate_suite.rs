@@ -262,9 +262,17 @@ fn classes_and_clusters_are_measured() {
 
     std::fs::write(at("one.jsonl"), "{\"text\": \"a\", \"label\": \"x\"}\n").unwrap();
     std::fs::write(at("uneven.jsonl"), "{\"sentences\": [\"a\", \"b\"], \"labels\": [1]}\n").unwrap();
-    let (one, uneven) = (at("one.jsonl"), at("uneven.jsonl"));
+    std::fs::write(
+        at("empty.jsonl"),
+        "{\"text\": \"a\", \"label\": \"x\"}\n{\"text\": \"b\", \"label\": \"\"}\n",
+    )
+    .unwrap();
+    let (one, uneven, empty, gone) =
+        (at("one.jsonl"), at("uneven.jsonl"), at("empty.jsonl"), at("gone.jsonl"));
     for (words, said) in [
         (vec!["--classification", &test, "--classification-train", &one], "all texts are of the class \"x\""),
+        (vec!["--clustering", &empty], "empty.jsonl: line 2: the class is empty"),
+        (vec!["--clustering", &gone], "gone.jsonl: cannot be read"),
         (vec!["--clustering", &uneven], "uneven.jsonl, row 1: 2 texts and 1 classes"),
         (vec!["--clustering", &test, "--clustering-columns", "text"], "two names are expected"),
         (vec!["--clustering", &test, "--clustering-columns", "text,kind"], "\"kind\""),

@@ -271,7 +271,11 @@ const OF_TEXT_AND_CLASS: &str = "of the text and of its class";
 fn classed(path: &Path, option: &'static str, columns: &[String]) -> Result<Texts> {
     let columns =
         Columns { text: Some(&columns[0]), shown: &columns[1..], option, format_option: "another extension" };
-    input::read(path, None, columns)
+    let texts = input::read(path, None, columns)?;
+    if let Some(row) = texts.shown.last().and_then(|classes| classes.iter().position(String::is_empty)) {
+        bail!("{}: the class is empty; give the text one, or remove it", texts.origin.place(row));
+    }
+    Ok(texts)
 }
 
 /// Whether the first line is a set of texts.
@@ -280,7 +284,7 @@ fn is_sets(path: &Path) -> Result<bool> {
         return Ok(false);
     }
     let mut line = String::new();
-    let file = std::fs::File::open(path).with_context(|| path.display().to_string())?;
+    let file = input::open(path)?;
     std::io::BufReader::new(file).read_line(&mut line).with_context(|| path.display().to_string())?;
     let object: Option<serde_json::Map<String, serde_json::Value>> = serde_json::from_str(&line).ok();
     Ok(object.is_some_and(|object| object.contains_key("sentences")))
