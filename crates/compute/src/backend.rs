@@ -76,6 +76,7 @@ pub trait Backend: Send + Sync + Debug {
         offsets: &[usize],
         shape: AttentionShape,
         mask: Dropout,
+        kind: WeightType,
         out: &mut Tensor,
     );
 

@@ -7,6 +7,7 @@ use sentir_kernels::dropout::Dropout;
 use sentir_kernels::gemm::{Epilogue, PackedMatrix};
 use sentir_kernels::{activation, attention, distance, dropout, elementwise, gemm, norm, pool, threads};
 
+use crate::aligned::Aligned;
 use crate::ops::{AttentionShape, Lookup, PoolingMode, pool_factors};
 use crate::tensor::Storage;
 use crate::weight::WeightStorage;
@@ -25,11 +26,11 @@ impl Backend for Cpu {
     }
 
     fn tensor(&self, rows: usize, width: usize) -> Tensor {
-        Tensor::new(width, Storage::F32(vec![0.0; rows * width]))
+        Tensor::new(width, Storage::F32(Aligned::zeros(rows * width)))
     }
 
     fn upload(&self, values: &[f32], width: usize) -> Tensor {
-        Tensor::new(width, Storage::F32(values.to_vec()))
+        Tensor::new(width, Storage::F32(values.into()))
     }
 
     fn download(&self, tensor: &Tensor) -> Vec<f32> {
@@ -58,7 +59,7 @@ impl Backend for Cpu {
                 lookup.table.for_each(lookup.ids[token], |j, value| row[j] += value);
             }
         });
-        lookups.iter().for_each(|lookup| lookup.table.looked_up(lookup.ids.len()));
+        lookups.iter().for_each(|lookup| lookup.table.looked_up(lookup.ids));
     }
 
     fn linear(
@@ -114,9 +115,10 @@ impl Backend for Cpu {
         offsets: &[usize],
         shape: AttentionShape,
         mask: Dropout,
+        kind: WeightType,
         out: &mut Tensor,
     ) {
-        attention::attention(qkv.f32(), offsets, shape, mask, out.f32_mut());
+        attention::attention(qkv.f32(), offsets, shape, mask, kind, out.f32_mut());
     }
 
     fn attention_grad(

@@ -57,22 +57,22 @@ impl ParameterMut<'_> {
     pub fn trained(&self) -> Option<Cow<'_, [f32]>> {
         let (id, single, double) = match self {
             Self::Weight(Weight { parameter, storage, .. }) => match storage {
-                WeightStorage::Plain { values, .. } => (parameter, Some(values), None),
+                WeightStorage::Plain { values, .. } => (parameter, Some(values.as_slice()), None),
                 WeightStorage::F64(values) => (parameter, None, Some(values)),
                 WeightStorage::Packed(_) => (parameter, None, None),
             },
             Self::Vector(Tensor { parameter, storage, .. }) => match storage {
-                Storage::F32(values) => (parameter, Some(values), None),
+                Storage::F32(values) => (parameter, Some(&**values), None),
                 Storage::F64(values) => (parameter, None, Some(values)),
             },
             Self::Table(Table { parameter, storage, .. }) => match storage {
-                TableStorage::Numbers(values) => (parameter, Some(values), None),
+                TableStorage::Numbers(values) => (parameter, Some(values.as_slice()), None),
                 TableStorage::Bytes { .. } => (parameter, None, None),
             },
         };
         id.as_ref()?;
         let narrowed = || double.map(|values| Cow::Owned(values.iter().map(|&x| x as f32).collect()));
-        single.map(|values| Cow::Borrowed(values.as_slice())).or_else(narrowed)
+        single.map(Cow::Borrowed).or_else(narrowed)
     }
 
     /// Number of rows and numbers per row. Vectors are one row.

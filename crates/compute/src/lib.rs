@@ -15,6 +15,7 @@
 
 #![forbid(unsafe_code)]
 
+mod aligned;
 mod backend;
 mod cpu;
 mod gradients;

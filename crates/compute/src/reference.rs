@@ -105,6 +105,7 @@ impl Backend for Reference {
         offsets: &[usize],
         shape: AttentionShape,
         mask: Dropout,
+        _: WeightType,
         out: &mut Tensor,
     ) {
         naive_attention(qkv.f64(), offsets, shape, mask, out.f64_mut());

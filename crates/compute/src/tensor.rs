@@ -1,5 +1,6 @@
 //! A buffer of numbers with a shape, as one backend stores it. No strides, no views, no arithmetic: that is `ops`.
 
+use crate::aligned::Aligned;
 use crate::tape::Node;
 
 /// `[rows, width]` numbers, row-major, in the storage of the backend that made it.
@@ -20,7 +21,7 @@ pub struct Tensor {
 #[derive(Debug, Clone)]
 pub(crate) enum Storage {
     /// [`crate::Cpu`]
-    F32(Vec<f32>),
+    F32(Aligned),
     /// [`crate::Reference`]
     F64(Vec<f64>),
 }
@@ -51,7 +52,7 @@ impl Tensor {
         (self.rows, self.width) = (rows, width);
         (self.node, self.parameter) = (None, None);
         match &mut self.storage {
-            Storage::F32(values) => values.resize(rows * width, 0.0),
+            Storage::F32(values) => values.resize(rows * width),
             Storage::F64(values) => values.resize(rows * width, 0.0),
         }
     }
@@ -61,7 +62,7 @@ impl Tensor {
         assert!(rows >= self.rows, "a tensor of {} rows does not grow to {rows}", self.rows);
         self.rows = rows;
         match &mut self.storage {
-            Storage::F32(values) => values.resize(rows * self.width, 0.0),
+            Storage::F32(values) => values.resize(rows * self.width),
             Storage::F64(values) => values.resize(rows * self.width, 0.0),
         }
     }

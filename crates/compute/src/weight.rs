@@ -3,8 +3,9 @@
 //! Precision belongs here and nowhere else: an operation takes a [`Weight`] and does not ask what is inside.
 
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use half::{bf16, f16};
 use sentir_kernels::buffer::Bytes;
@@ -34,6 +35,15 @@ pub(crate) enum WeightStorage {
 impl Weight {
     pub(crate) fn new(outputs: usize, inputs: usize, storage: WeightStorage) -> Self {
         Self { outputs, inputs, storage, parameter: None }
+    }
+
+    /// The type in which products with it are computed.
+    pub fn kind(&self) -> WeightType {
+        match &self.storage {
+            WeightStorage::Packed(matrix) => matrix.kind(),
+            WeightStorage::Plain { kind, .. } => *kind,
+            WeightStorage::F64(_) => WeightType::F32,
+        }
     }
 
     /// Width of the result.
@@ -82,14 +92,48 @@ pub struct Table {
 #[derive(Clone)]
 pub(crate) enum TableStorage {
     /// Where it lies.
-    Bytes {
-        kind: TableType,
-        bytes: Arc<dyn Bytes>,
-        /// Rows looked up since the bytes were last released.
-        touched: Arc<AtomicUsize>,
-    },
+    Bytes { kind: TableType, bytes: Arc<dyn Bytes>, touched: Arc<Touched> },
     /// In memory, because it changes.
     Numbers(Vec<f32>),
+}
+
+/// Tables up to this size stay in memory whole, in bytes.
+const STAYS: usize = 64 << 20;
+/// Of a larger one, so much may stay.
+const KEPT: usize = 32 << 20;
+/// What Linux maps at once around a page.
+const AROUND: usize = 64 << 10;
+
+/// The blocks of a table that have become part of the process since they were last released. A system that brings a page of a file into memory
+/// brings its neighbors too, so that a large table would come in bit by bit; now and then it is let go.
+#[derive(Debug, Default)]
+pub(crate) struct Touched {
+    blocks: Vec<AtomicU64>,
+    count: AtomicUsize,
+}
+
+impl Touched {
+    /// None of a table of so many bytes.
+    fn of(bytes: usize) -> Self {
+        let blocks = (0..bytes.div_ceil(AROUND).div_ceil(64)).map(|_| AtomicU64::new(0)).collect();
+        Self { blocks, count: AtomicUsize::new(0) }
+    }
+
+    /// These too; says how many there are now.
+    fn touch(&self, blocks: RangeInclusive<usize>) -> usize {
+        for block in blocks {
+            let bit = 1 << (block % 64);
+            if self.blocks[block / 64].fetch_or(bit, Ordering::Relaxed) & bit == 0 {
+                self.count.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        self.count.load(Ordering::Relaxed)
+    }
+
+    fn clear(&self) {
+        self.blocks.iter().for_each(|blocks| blocks.store(0, Ordering::Relaxed));
+        self.count.store(0, Ordering::Relaxed);
+    }
 }
 
 impl Table {
@@ -97,7 +141,8 @@ impl Table {
     pub fn new(rows: usize, width: usize, kind: TableType, bytes: Arc<dyn Bytes>) -> Option<Self> {
         let expected = rows.checked_mul(width)?.checked_mul(kind.size())?;
         let fits = width > 0 && (*bytes).as_ref().len() == expected;
-        let storage = TableStorage::Bytes { kind, bytes, touched: Arc::default() };
+        let touched = Arc::new(Touched::of(expected));
+        let storage = TableStorage::Bytes { kind, bytes, touched };
         fits.then_some(Self { rows, width, storage, parameter: None })
     }
 
@@ -118,17 +163,21 @@ impl Table {
         self.width
     }
 
-    /// Says that `count` rows have been looked up. A system that brings a page of a file into memory brings its neighbors
-    /// too, so that a large table would become part of the process bit by bit; now and then it is let go.
-    pub(crate) fn looked_up(&self, count: usize) {
-        /// What Linux maps at once around a page.
-        const AROUND: usize = 64 << 10;
-        /// What may stay. Tables up to this size stay whole.
-        const KEPT: usize = 32 << 20;
-        let TableStorage::Bytes { bytes, touched, .. } = &self.storage else { return };
+    /// Says that these rows have been looked up.
+    pub(crate) fn looked_up(&self, indices: &[u32]) {
+        let TableStorage::Bytes { kind, bytes, touched } = &self.storage else { return };
         let all = (**bytes).as_ref().len();
-        if all > KEPT && (touched.fetch_add(count, Ordering::Relaxed) + count) * AROUND > KEPT {
-            touched.store(0, Ordering::Relaxed);
+        if all <= STAYS {
+            return;
+        }
+        let row = self.width * kind.size();
+        let mut blocks = 0;
+        for &index in indices {
+            let first = index as usize * row;
+            blocks = touched.touch(first / AROUND..=(first + row - 1) / AROUND);
+        }
+        if blocks * AROUND > KEPT {
+            touched.clear();
             bytes.release(0..all);
         }
     }

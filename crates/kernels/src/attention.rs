@@ -4,15 +4,14 @@
 //! gradient computes them again. They are held transposed, a lane is a query, so that maximum, exponential and sum need
 //! nothing across lanes. All products are the tile of the matrix product.
 //!
-//! Here is what both directions share; they themselves are in `forward` and `backward`.
+//! The directions are `forward` and `backward`; both are made of the functions in `parts`.
 
 mod backward;
 mod forward;
+mod parts;
 
 pub use backward::attention_grad;
 pub use forward::attention;
-
-use crate::simd::{Simd, math};
 
 /// How the width of a hidden state is divided among heads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,6 +31,9 @@ impl AttentionShape {
 
 /// Queries side by side: the lanes of one or two vectors.
 const PANEL: usize = crate::dropout::PANEL;
+/// Queries of a block, for which scores are held: as wide as the widest tile, and, backward, sums over queries that are long enough to pay for
+/// adding them to dK and dV.
+const BLOCK: usize = 64;
 /// Multiply-adds of a task at least (some ten microseconds).
 const WORK: usize = 1 << 18;
 /// Longest part of a sentence that is summed in one chain; parts are added in order.
@@ -49,27 +51,6 @@ fn checked_tokens(qkv: &[f32], offsets: &[usize], shape: AttentionShape, out: &[
     assert_eq!(Some(qkv.len()), expected, "queries, keys and values of {tokens} tokens");
     assert_eq!(out.len(), tokens * shape.width(), "a result for {tokens} tokens");
     tokens
-}
-
-/// Replaces the scores of the queries in the columns `lane..lane + LANES` of `[length, columns]` by e^(score − largest) and
-/// returns 1 / (their sum) per query.
-#[inline(always)]
-fn softmax<S: Simd>(simd: S, scores: &mut [f32], columns: usize, lane: usize) -> S::Vector {
-    let mut largest = simd.splat(f32::NEG_INFINITY);
-    for row in scores.chunks_exact(columns) {
-        largest = simd.max(largest, simd.load(&row[lane..]));
-    }
-    let mut total = simd.splat(0.0);
-    for part in scores.chunks_mut(STEPS * columns) {
-        let mut sum = simd.splat(0.0);
-        for row in part.chunks_exact_mut(columns) {
-            let power = math::exp(simd, simd.sub(simd.load(&row[lane..]), largest));
-            simd.store(power, &mut row[lane..]);
-            sum = simd.add(sum, power);
-        }
-        total = simd.add(total, sum);
-    }
-    simd.div(simd.splat(1.0), total)
 }
 
 /// What the tests of both directions use.

@@ -5,7 +5,7 @@
 //! order. Tiles of any size follow the same chains, so neither the number of rows nor the place of a row shows.
 
 mod fresh;
-mod operand;
+pub(crate) mod operand;
 mod packed;
 mod plain;
 mod product;

@@ -111,6 +111,9 @@ pub trait Simd: Copy + Send + Sync {
     /// The rows must be readable and writable.
     unsafe fn transpose(self, from: *const u32, from_row: usize, to: *mut u32, to_row: usize);
 
+    /// Asks for the line of the cache at this address, which need not be readable, before it is needed. It may do nothing.
+    fn prefetch<T>(self, at: *const T);
+
     /// All lanes the same word.
     fn splat_word(self, word: u32) -> Self::Words;
 
@@ -123,6 +126,21 @@ pub trait Simd: Copy + Send + Sync {
 
     /// Each word as a signed integer, rounded to f32.
     fn integers_to_f32(self, words: Self::Words) -> Self::Vector;
+
+    /// Per lane a word of two bf16, `low` in the lower half, both rounded to the nearest, ties to even: the operands of [`Simd::dot_bf16`].
+    fn pairs_of_bf16(self, low: Self::Vector, high: Self::Vector) -> Self::Words {
+        let (mut lows, mut highs, mut words) = ([0; 16], [0; 16], [0; 16]);
+        self.store_bf16(low, &mut lows);
+        self.store_bf16(high, &mut highs);
+        for (word, (low, high)) in words.iter_mut().zip(lows.into_iter().zip(highs)) {
+            *word = u32::from(high) << 16 | u32::from(low);
+        }
+        // SAFETY: there are sixteen words, and no vector has more lanes.
+        unsafe { self.words_from(words.as_ptr()) }
+    }
+
+    /// Writes `LANES` words; panics if there is less place.
+    fn store_words(self, words: Self::Words, to: &mut [u32]);
 
     /// Writes `LANES` numbers as bf16, rounded to the nearest, ties to even; panics if there is less place.
     fn store_bf16(self, v: Self::Vector, to: &mut [u16]);
@@ -210,6 +228,11 @@ impl Isa {
     /// Whether products of int8 are several times as fast as those of f32.
     pub fn has_fast_int8(self) -> bool {
         !matches!(self, Self::Avx512 | Self::Avx2 | Self::Neon | Self::Portable)
+    }
+
+    /// Whether products of bf16 are twice as fast as those of f32.
+    pub fn has_fast_bf16(self) -> bool {
+        matches!(self, Self::Avx512Bf16)
     }
 
     fn is_here(self) -> bool {

@@ -5,6 +5,9 @@
 //! waiting. Helpers that wait for long go to sleep. This is no scheduler: tasks do not wait for each other, and what does
 //! not need this (reading files, tokenizing) uses rayon.
 //!
+//! Each thread begins with its own share of the tasks, neighbors of each other, and helps with the shares of others when it is done. So, if the
+//! tasks of all steps are numbered by rows, a thread finds in its cache what it wrote in the step before.
+//!
 //! As many threads take part as rayon's current pool has, so that there is one number to set. Several callers do not add up
 //! to more: whoever finds the helpers taken computes alone, and each other caller takes the place of a helper.
 
@@ -19,6 +22,10 @@ use std::time::{Duration, Instant};
 const PATIENCE: Duration = Duration::from_micros(100);
 /// Beyond this many threads, nothing is handed out.
 const MOST: usize = 256;
+
+/// The next task of a share, on a line of the cache of its own.
+#[repr(align(64))]
+struct Next(AtomicUsize);
 
 /// Runs `task(0)`, …, `task(tasks - 1)`, each once, on the calling thread and on helpers. Returns when all have returned.
 /// Panics if one of them does.
@@ -68,9 +75,20 @@ unsafe impl<T> Sync for Shared<T> {}
 const OPEN: usize = 1 << 32;
 
 /// What the helpers do at the moment. Valid while the gate is open or somebody is inside.
+#[derive(Clone, Copy)]
 struct Job {
     task: *const (dyn Fn(usize) + Sync),
     tasks: usize,
+    /// How many shares the tasks are in: one for each thread that was asked for.
+    shares: usize,
+}
+
+impl Job {
+    /// The first task of a share; of share number `shares`, the number of tasks.
+    fn first(&self, share: usize) -> usize {
+        // Without overflow for any number of tasks.
+        self.tasks / self.shares * share + (self.tasks % self.shares * share) / self.shares
+    }
 }
 
 struct Pool {
@@ -80,8 +98,8 @@ struct Pool {
     ticket: AtomicUsize,
     /// How many helpers may enter.
     wanted: AtomicUsize,
-    /// The next task of the job.
-    next: AtomicUsize,
+    /// The next task of each share.
+    next: [Next; MOST],
     job: UnsafeCell<Option<Job>>,
     panicked: AtomicBool,
     /// A caller has the helpers.
@@ -100,7 +118,7 @@ static POOL: Pool = Pool {
     gate: AtomicUsize::new(0),
     ticket: AtomicUsize::new(0),
     wanted: AtomicUsize::new(0),
-    next: AtomicUsize::new(0),
+    next: [const { Next(AtomicUsize::new(0)) }; MOST],
     job: UnsafeCell::new(None),
     panicked: AtomicBool::new(false),
     taken: AtomicBool::new(false),
@@ -131,10 +149,13 @@ impl Pool {
         // SAFETY: only the lifetime changes. Helpers use the task inside the gate only, and this function does not return
         // or unwind before they have left (`closed` below).
         let task: &'static (dyn Fn(usize) + Sync) = unsafe { std::mem::transmute(task) };
+        let job = Job { task, tasks, shares: helpers + 1 };
         // SAFETY: this caller has `taken`, the gate is closed and nobody is inside.
-        unsafe { *self.job.get() = Some(Job { task, tasks }) };
+        unsafe { *self.job.get() = Some(job) };
         self.panicked.store(false, Ordering::Relaxed);
-        self.next.store(0, Ordering::Relaxed);
+        for share in 0..job.shares {
+            self.next[share].0.store(job.first(share), Ordering::Relaxed);
+        }
         self.wanted.store(helpers, Ordering::Relaxed);
         self.gate.store(OPEN, Ordering::Release);
         self.ticket.fetch_add(1, Ordering::SeqCst);
@@ -147,7 +168,7 @@ impl Pool {
             }
         });
         self.wake(helpers);
-        self.work(task, tasks);
+        self.work(&job, 0);
         drop(closed);
         if self.panicked.load(Ordering::Relaxed) {
             panic!("a task of another thread panicked");
@@ -179,14 +200,19 @@ impl Pool {
         }
     }
 
-    /// Takes tasks until there are none.
-    fn work(&self, task: &(dyn Fn(usize) + Sync), tasks: usize) {
-        loop {
-            let index = self.next.fetch_add(1, Ordering::Relaxed);
-            if index >= tasks {
-                return;
+    /// Takes tasks until there are none, those of the share `own` first.
+    fn work(&self, job: &Job, own: usize) {
+        // SAFETY: the caller of the job waits for this thread to leave before its task ends to exist.
+        let task = unsafe { &*job.task };
+        for share in (own..job.shares).chain(0..own) {
+            let end = job.first(share + 1);
+            loop {
+                let index = self.next[share].0.fetch_add(1, Ordering::Relaxed);
+                if index >= end {
+                    break;
+                }
+                task(index);
             }
-            task(index);
         }
     }
 
@@ -201,12 +227,10 @@ impl Pool {
                 continue;
             }
             // SAFETY: inside the gate, the job stays what it is.
-            if let Some(job) = unsafe { &*self.job.get() } {
-                // SAFETY: the caller waits for this helper to leave before its task ends to exist.
-                let task = unsafe { &*job.task };
-                if catch_unwind(AssertUnwindSafe(|| self.work(task, job.tasks))).is_err() {
-                    self.panicked.store(true, Ordering::Relaxed);
-                }
+            if let Some(job) = unsafe { &*self.job.get() }
+                && catch_unwind(AssertUnwindSafe(|| self.work(job, (index + 1) % job.shares))).is_err()
+            {
+                self.panicked.store(true, Ordering::Relaxed);
             }
             self.gate.fetch_sub(1, Ordering::Release);
         }

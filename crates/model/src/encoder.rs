@@ -167,7 +167,8 @@ impl Encoder {
     ) -> Tensor {
         let EncoderShape { hidden_dropout, attention_dropout, attention, activation, .. } = self.shape;
         let qkv = ops::linear(pass, &hidden, &layer.query_key_value, Activation::Identity);
-        let context = ops::attention(pass, &qkv, offsets, attention, attention_dropout);
+        let kind = layer.query_key_value.weight.kind();
+        let context = ops::attention(pass, &qkv, offsets, attention, attention_dropout, kind);
         pass.free(qkv);
         let branch = ops::linear(pass, &context, &layer.attention_output, Activation::Identity);
         pass.free(context);

@@ -33,6 +33,10 @@ const PEERS: [(&str, &str, &[&str]); 3] = [
     ("openvino", "engines/openvino_encode.py", &["f32", "bf16", "int8"]),
 ];
 const OURS: &str = "sentir";
+/// Its matrix products without the rest, by an example of the kernels.
+const PRODUCTS: &str = "sentir, products alone";
+/// Tokens of a batch of ours on two threads.
+const BATCH: f64 = 512.0;
 
 impl Shape {
     /// Operations for sentences of these lengths, padding not counted; a multiply-add is two.
@@ -46,7 +50,7 @@ impl Shape {
 /// The runs of one engine in one type on one workload.
 type Cells = BTreeMap<(&'static str, &'static str, &'static str), Vec<Value>>;
 
-/// Runs it. Options: `--shape`, `--workload` and `--dtype`, each with a list separated by commas.
+/// Runs it. Options: `--shape`, `--workload`, `--dtype` and `--peers`, each with a list separated by commas.
 pub(super) fn run(settings: &Settings, arguments: &[&str]) -> Result<()> {
     let chosen = |name: &str, known: &[&'static str]| -> Result<Vec<&'static str>> {
         let Some(list) = option(arguments, name)? else { return Ok(known.to_vec()) };
@@ -55,10 +59,13 @@ pub(super) fn run(settings: &Settings, arguments: &[&str]) -> Result<()> {
     };
     let shapes = chosen("--shape", &SHAPES.map(|shape| shape.name))?;
     let (workloads, types) = (chosen("--workload", &WORKLOADS)?, chosen("--dtype", &TYPES)?);
+    let peers = chosen("--peers", &PEERS.map(|(name, ..)| name))?;
     build_engine("encode_engine")?;
-    cargo(&["build", "--release", "-p", "sentir-kernels", "--example", "peak"], &[])?;
+    for example in ["peak", "products"] {
+        cargo(&["build", "--release", "-p", "sentir-kernels", "--example", example], &[])?;
+    }
     for shape in SHAPES.iter().filter(|shape| shapes.contains(&shape.name)) {
-        one_shape(settings, shape, &workloads, &types)?;
+        one_shape(settings, shape, &workloads, &types, &peers)?;
     }
     Ok(())
 }
@@ -68,6 +75,7 @@ fn one_shape(
     shape: &Shape,
     workloads: &[&'static str],
     types: &[&'static str],
+    peers: &[&'static str],
 ) -> Result<()> {
     let (model, onnx) = prepare(settings, shape)?;
     let mut lengths: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
@@ -91,8 +99,10 @@ fn one_shape(
                 let mut command = settings.engine("encode_engine");
                 command.arg("--model").arg(&model).arg("--workload").arg(&file).args(["--dtype", dtype]);
                 cells.entry((workload, dtype, OURS)).or_default().push(json_line(&mut command)?);
+                let alone = products(settings, shape, lengths[workload].iter().sum(), dtype)?;
+                cells.entry((workload, dtype, PRODUCTS)).or_default().push(alone);
                 for (name, script, own) in PEERS {
-                    if !own.contains(&dtype) {
+                    if !own.contains(&dtype) || !peers.contains(&name) {
                         continue;
                     }
                     let mut command = settings.script(script);
@@ -121,10 +131,22 @@ fn one_shape(
         table,
         "Peak of the machine in the same run, by multiply-adds in registers, Gop/s: {} ({isa}).\n\
          Useful: operations of the sentences without padding. \"At peak\": how much faster than this engine sentir would be if it did nothing but\n\
-         multiply-adds at that peak, which no program exceeds. Memory is the most that the process had.",
+         multiply-adds at that peak, which no program exceeds. \"Products alone\": the matrix products of the same tokens in batches of the same size, with\n\
+         nothing between them, and which part of sentir's time they take; they bound what all else could gain. Memory is the most that the process had.",
         own.join(", ")
     )?;
-    record(&format!("encode-{}", shape.name), &table, settings, &json!(versions), Some(settings.runs))
+    let one = if let [workload] = workloads { format!("-{workload}") } else { String::new() };
+    record(&format!("encode-{}{one}", shape.name), &table, settings, &json!(versions), Some(settings.runs))
+}
+
+/// The products that so many tokens need, as a run of an engine.
+fn products(settings: &Settings, shape: &Shape, tokens: f64, dtype: &str) -> Result<Value> {
+    let batches = (tokens / BATCH).ceil();
+    let sizes = [shape.layers, shape.width, shape.feed_forward, (tokens / batches).round()];
+    let mut command = std::process::Command::new(root().join("target/release/examples/products"));
+    command.args(sizes.map(|size| size.to_string())).args([&settings.threads.to_string(), dtype]);
+    let batch = json_line(&mut command)?["batch_seconds"].as_f64().context("no seconds")?;
+    Ok(json!({ "encode_seconds": [batch * batches] }))
 }
 
 fn write_table(
@@ -146,17 +168,19 @@ fn write_table(
         let taken = time(runs);
         let speed = shape.operations(lengths) / taken / 1e9;
         let ours = cells.get(&(*own, *dtype, OURS)).map_or(f64::NAN, |runs| time(runs));
-        let other = |ratio: f64| if *engine == OURS { "—".to_owned() } else { format!("{ratio:.2}") };
-        let (ratio, most) = (other(taken / ours), other(peak(dtype) / speed));
+        let unless =
+            |engines: &[&str], text: String| if engines.contains(engine) { "—".to_owned() } else { text };
+        let ratio = unless(&[OURS], format!("{:.2}", taken / ours));
+        let most = unless(&[OURS, PRODUCTS], format!("{:.2}", peak(dtype) / speed));
+        let memory = unless(&[PRODUCTS], format!("{:.0}", number(runs, "peak_rss_bytes") / 1e6));
+        let load = unless(&[PRODUCTS], format!("{:.2}", number(runs, "load_seconds")));
         writeln!(
             table,
-            "| {dtype} | {engine} | {:.1} | {:.0} | {:.2} | {speed:.0} | {:.0} | {ratio} | {most} | {:.0} | {:.2} |",
+            "| {dtype} | {engine} | {:.1} | {:.0} | {:.2} | {speed:.0} | {:.0} | {ratio} | {most} | {memory} | {load} |",
             lengths.len() as f64 / taken,
             lengths.iter().sum::<f64>() / taken,
             taken * 1e3,
             100.0 * speed / peak(dtype),
-            number(runs, "peak_rss_bytes") / 1e6,
-            number(runs, "load_seconds"),
         )?;
     }
     writeln!(table)?;

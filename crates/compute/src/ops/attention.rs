@@ -19,22 +19,25 @@ pub use sentir_kernels::attention::AttentionShape;
 use sentir_kernels::dropout::Dropout;
 
 use crate::tape::{Backward, Node, Step};
-use crate::{Pass, Tensor};
+use crate::{Pass, Tensor, WeightType};
 
 /// `qkv` is `[tokens, 3 * width]`; the result is `[tokens, width]`. `offsets` has one entry more than there are sentences.
-/// `dropout` is the probability with which training drops a number of the probabilities.
+/// `dropout` is the probability with which training drops a number of the probabilities. `kind` is the type of the weights that made `qkv`: outside
+/// of training, both products may be computed in bf16 if it is not f32 ([`sentir_kernels::attention::attention`]). Gradients are those of f32.
 pub fn attention(
     pass: &mut Pass<'_>,
     qkv: &Tensor,
     offsets: &[usize],
     shape: AttentionShape,
     dropout: f32,
+    kind: WeightType,
 ) -> Tensor {
     assert_eq!(qkv.width(), 3 * shape.width(), "queries, keys and values of {shape:?}");
     assert_eq!(offsets.last(), Some(&qkv.rows()), "the last sentence ends with the last token");
     let mut out = pass.tensor(qkv.rows(), shape.width());
     let mask = pass.mask(dropout);
-    pass.backend().attention(qkv, offsets, shape, mask, &mut out);
+    let kind = if pass.tape.is_some() { WeightType::F32 } else { kind };
+    pass.backend().attention(qkv, offsets, shape, mask, kind, &mut out);
     if pass.records() {
         let from = pass.node_of(qkv);
         if from.flows {
@@ -147,9 +150,15 @@ mod tests {
         Network, assert_close, backends, check_gradients, golden, numbers, random, usizes, widen,
     };
 
-    fn run(backend: &dyn crate::Backend, qkv: &[f32], offsets: &[usize], shape: AttentionShape) -> Vec<f32> {
+    fn run(
+        backend: &dyn crate::Backend,
+        qkv: &[f32],
+        offsets: &[usize],
+        shape: AttentionShape,
+        kind: WeightType,
+    ) -> Vec<f32> {
         let mut pass = Pass::inference(backend);
-        let out = attention(&mut pass, &backend.upload(qkv, 3 * shape.width()), offsets, shape, 0.1);
+        let out = attention(&mut pass, &backend.upload(qkv, 3 * shape.width()), offsets, shape, 0.1, kind);
         backend.download(&out)
     }
 
@@ -165,7 +174,11 @@ mod tests {
                 let qkv = random(tokens * 3 * shape.width(), 5);
                 let mut expected = vec![0.0; tokens * shape.width()];
                 naive(&widen(&qkv), &offsets, shape, Dropout::NONE, &mut expected);
-                assert_close(&run(backend, &qkv, &offsets, shape), &expected, 2e-6, backend.name());
+                let out = |kind| run(backend, &qkv, &offsets, shape, kind);
+                assert_close(&out(WeightType::F32), &expected, 2e-6, backend.name());
+                // bf16 has eight bits: probabilities and values are off by 2⁻⁹ each, and scores a little.
+                assert_close(&out(WeightType::Bf16), &expected, 1e-2, backend.name());
+                assert_eq!(out(WeightType::Int8), out(WeightType::Bf16));
             }
         }
     }
@@ -176,7 +189,7 @@ mod tests {
         let shape = AttentionShape { heads: 4, head_dim: 8 };
         let qkv: Vec<f32> = numbers(&case["qkv"]).iter().map(|&x| x as f32).collect();
         for backend in backends() {
-            let out = run(backend, &qkv, &usizes(&case["offsets"]), shape);
+            let out = run(backend, &qkv, &usizes(&case["offsets"]), shape, WeightType::F32);
             assert_close(&out, &numbers(&case["out"]), 2e-6, backend.name());
         }
     }
@@ -186,7 +199,7 @@ mod tests {
     impl Network for Attention {
         fn run<'a>(&'a self, pass: &mut Pass<'a>, mut leaves: Vec<Tensor>) -> Tensor {
             let qkv = leaves.remove(0);
-            let out = attention(pass, &qkv, &[0, 3, 4, 9], self.0, self.1);
+            let out = attention(pass, &qkv, &[0, 3, 4, 9], self.0, self.1, WeightType::Bf16);
             pass.free(qkv);
             out
         }

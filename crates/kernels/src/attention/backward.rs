@@ -10,23 +10,16 @@
 //! P and dP are held as `[length, block]`: memory grows with the length, not with its square. What products read is copied
 //! first: rows of `qkv` lie a multiple of 4096 bytes apart in many models, and the cache holds few such lines at once.
 
-use std::cell::RefCell;
 use std::ops::Range;
 
-use super::{AttentionShape, PANEL, STEPS, WORK, checked_tokens, softmax};
+use super::parts::{Scratch, gather, product, softmax};
+use super::{AttentionShape, BLOCK, PANEL, STEPS, WORK, checked_tokens};
 use crate::dropout::Dropout;
-use crate::gemm::tile::{self, F32, Operands};
+use crate::gemm::operand::{as_words, as_words_mut};
+use crate::gemm::tile::F32;
 use crate::simd::{Isa, Kernel, Simd, isa};
 use crate::threads::{self, Shared};
-
-/// Queries of a block: as wide as the widest tile, and sums over queries that are long enough to pay for adding them to
-/// dK and dV.
-const BLOCK: usize = 64;
-
-thread_local! {
-    /// Kept from one task to the next: fresh memory would be cleared by the system page by page.
-    static SCRATCH: RefCell<Vec<f32>> = RefCell::default();
-}
+use crate::transpose::Transpose;
 
 /// The gradient of [`attention`](super::attention) with the same arguments: `d_out` `[tokens, heads · D]` is that of the
 /// result, `d_qkv` `[tokens, 3 · heads · D]` becomes that of `qkv`, in its layout. Panics if offsets decrease or do not
@@ -105,18 +98,9 @@ impl Kernel for Heads<'_> {
         let block = BLOCK.min(length.next_multiple_of(PANEL));
         let masked = if self.dropout.is_none() { 0 } else { length };
         let total = 4 * length * padded + 5 * block * padded + 2 * length * block + masked * PANEL;
-        let mut scratch = SCRATCH.take();
-        if scratch.len() < total + PANEL {
-            scratch.resize(total + PANEL, 0.0);
-        }
-        // Vectors that straddle two lines of the cache would take twice as long to load.
-        let aligned = scratch.as_ptr().align_offset(64).min(PANEL);
-        let mut rest = &mut scratch[aligned..];
-        let mut take = |numbers: usize| {
-            let (taken, left) = std::mem::take(&mut rest).split_at_mut(numbers);
-            rest = left;
-            taken
-        };
+        let mut scratch = Scratch::take(total);
+        let mut room = scratch.room();
+        let mut take = |numbers| room.take(numbers);
         let [keys, values, d_keys, d_values] = [0; 4].map(|_| take(length * padded));
         let [queries, d_outs, d_queries, queries_across, d_outs_across] =
             [0; 5].map(|_| take(block * padded));
@@ -127,13 +111,13 @@ impl Kernel for Heads<'_> {
         for head in self.heads.clone() {
             let own = &self.qkv[self.sentence.start * 3 * width + head * dim..];
             let own_d_out = &self.d_out[self.sentence.start * width + head * dim..];
-            gather(simd, &own[width..], 3 * width, dim, 1.0, keys);
-            gather(simd, &own[2 * width..], 3 * width, dim, 1.0, values);
+            gather::<S, F32>(simd, &own[width..], 3 * width, dim, 1.0, keys);
+            gather::<S, F32>(simd, &own[2 * width..], 3 * width, dim, 1.0, values);
             for first in (0..length).step_by(block) {
                 let count = block.min(length - first);
                 // Beyond `count` there are queries of zeros, whose results nobody reads.
                 let columns = count.next_multiple_of(PANEL);
-                gather(
+                gather::<S, F32>(
                     simd,
                     &own[first * 3 * width..],
                     3 * width,
@@ -141,12 +125,27 @@ impl Kernel for Heads<'_> {
                     scale,
                     &mut queries[..count * padded],
                 );
-                gather(simd, &own_d_out[first * width..], width, dim, 1.0, &mut d_outs[..count * padded]);
+                gather::<S, F32>(
+                    simd,
+                    &own_d_out[first * width..],
+                    width,
+                    dim,
+                    1.0,
+                    &mut d_outs[..count * padded],
+                );
                 for (rows, across) in
                     [(&mut *queries, &mut *queries_across), (&mut *d_outs, &mut *d_outs_across)]
                 {
                     rows[count * padded..columns * padded].fill(0.0);
-                    transpose(&rows[..columns * padded], dim, &mut across[..columns * dim]);
+                    Transpose {
+                        from: as_words(rows),
+                        from_row: padded,
+                        rows: columns,
+                        columns: dim,
+                        to: as_words_mut(across),
+                        to_row: columns,
+                    }
+                    .run(simd);
                 }
 
                 let (weights, d_weights) =
@@ -154,7 +153,7 @@ impl Kernel for Heads<'_> {
                 for (a, b, to) in
                     [(&*keys, &*queries_across, &mut *weights), (&*values, &*d_outs_across, &mut *d_weights)]
                 {
-                    product(simd, a, (padded, 1), b, [length, columns, dim], false, to);
+                    product::<S, F32>(simd, a, (padded, 1), b, [length, columns, dim], false, to);
                 }
                 for lane in (0..columns).step_by(S::LANES) {
                     if masked > 0 && lane % PANEL == 0 {
@@ -167,15 +166,22 @@ impl Kernel for Heads<'_> {
                 for (a, b, to) in
                     [(&*weights, &*d_outs, &mut *d_values), (&*d_weights, &*queries, &mut *d_keys)]
                 {
-                    product(simd, a, (columns, 1), b, [length, padded, count], first > 0, to);
+                    product::<S, F32>(simd, a, (columns, 1), b, [length, padded, count], first > 0, to);
                 }
-                product(simd, d_weights, (1, columns), keys, [count, padded, length], false, d_queries);
+                product::<S, F32>(
+                    simd,
+                    d_weights,
+                    (1, columns),
+                    keys,
+                    [count, padded, length],
+                    false,
+                    d_queries,
+                );
                 self.scatter(simd, first, head * dim, scale, &d_queries[..count * padded]);
             }
             self.scatter(simd, 0, width + head * dim, 1.0, d_keys);
             self.scatter(simd, 0, 2 * width + head * dim, 1.0, d_values);
         }
-        SCRATCH.set(scratch);
     }
 }
 
@@ -191,104 +197,12 @@ impl Heads<'_> {
             // SAFETY: the token is one of the sentence and the columns are those of a head, so this lies in `d_qkv`; it
             // belongs to this task.
             let to = unsafe { std::slice::from_raw_parts_mut(self.d_qkv.get().add(at), dim) };
-            for (to, from) in to.chunks_mut(S::LANES).zip(row.chunks_exact(S::LANES)) {
-                let v = simd.mul(simd.load(from), factor);
-                if to.len() == S::LANES { simd.store(v, to) } else { simd.store_part(v, to) }
+            for at in (0..dim).step_by(S::LANES) {
+                let v = simd.mul(simd.load(&row[at..]), factor);
+                let to = &mut to[at..];
+                if to.len() >= S::LANES { simd.store(v, to) } else { simd.store_part(v, to) }
             }
         }
-    }
-}
-
-/// Copies numbers 0..dim of rows that lie `row` apart, times a factor, into rows that are padded with zeros.
-#[inline(always)]
-fn gather<S: Simd>(simd: S, from: &[f32], row: usize, dim: usize, factor: f32, to: &mut [f32]) {
-    let factor = simd.splat(factor);
-    for (i, to) in to.chunks_exact_mut(dim.next_multiple_of(PANEL)).enumerate() {
-        let from = &from[i * row..][..dim];
-        for (j, to) in to.chunks_exact_mut(S::LANES).enumerate() {
-            let from = &from[(j * S::LANES).min(dim)..];
-            let v = if from.len() >= S::LANES { simd.load(from) } else { simd.load_part(from) };
-            simd.store(simd.mul(v, factor), to);
-        }
-    }
-}
-
-/// Padded rows `[columns, dim]` as `[dim, columns]`.
-#[inline(always)]
-fn transpose(rows: &[f32], dim: usize, to: &mut [f32]) {
-    let (padded, columns) = (dim.next_multiple_of(PANEL), to.len() / dim);
-    for (c, to) in to.chunks_exact_mut(columns).enumerate() {
-        for (to, row) in to.iter_mut().zip(rows.chunks_exact(padded)) {
-            *to = row[c];
-        }
-    }
-}
-
-/// A · B, or what is in `to` plus A · B: A(row, step) is `a[row * a_row + step * a_step]`, B `[steps, columns]`, `to`
-/// `[rows, columns]`; columns are whole panels. Each sum has one order, whatever the numbers of rows and columns.
-#[inline(always)]
-fn product<S: Simd>(
-    simd: S,
-    a: &[f32],
-    (a_row, a_step): (usize, usize),
-    b: &[f32],
-    [rows, columns, steps]: [usize; 3],
-    add: bool,
-    to: &mut [f32],
-) {
-    assert!(
-        rows > 0 && steps > 0 && columns.is_multiple_of(PANEL),
-        "[{rows}, {steps}] · [{steps}, {columns}]"
-    );
-    assert!((rows - 1) * a_row + (steps - 1) * a_step < a.len(), "the first operand");
-    assert!(steps * columns <= b.len(), "the second operand");
-    let to = &mut to[..rows * columns];
-    let mut sums = [[0.0; tile::PANEL]; tile::MOST_ROWS];
-    let mut column = 0;
-    while column < columns {
-        let panels = match (columns - column) / PANEL {
-            _ if S::LANES < PANEL => 1,
-            1 => 1,
-            2 | 3 => 2,
-            _ => 4,
-        };
-        for part in (0..steps).step_by(STEPS) {
-            let mut row = 0;
-            while row < rows {
-                let count = tile::next_rows(rows - row, S::TILE_ROWS);
-                let operands = Operands {
-                    a: a[row * a_row + part * a_step..].as_ptr().cast(),
-                    a_row,
-                    a_step,
-                    b: b[part * columns + column..].as_ptr().cast(),
-                    b_step: columns,
-                    zeros: std::ptr::null(),
-                    totals: std::ptr::null(),
-                    steps: STEPS.min(steps - part),
-                };
-                // SAFETY: row + count ≤ rows, part + steps of this part ≤ steps and column + columns of this tile ≤ columns,
-                // for which the operands are long enough, as was asserted above.
-                unsafe {
-                    match (S::LANES, panels) {
-                        (16, 1) => tile::rows::<S, F32, 1>(simd, count, operands, &mut sums),
-                        (16, 2) => tile::rows::<S, F32, 2>(simd, count, operands, &mut sums),
-                        (16, 4) => tile::rows::<S, F32, 4>(simd, count, operands, &mut sums),
-                        (8, 1) => tile::rows::<S, F32, 2>(simd, count, operands, &mut sums),
-                        other => panic!("{other:?} lanes and panels"),
-                    }
-                }
-                for (i, sums) in sums[..count].iter().enumerate() {
-                    let to = &mut to[(row + i) * columns + column..][..panels * PANEL];
-                    for (to, sums) in to.chunks_exact_mut(S::LANES).zip(sums.chunks_exact(S::LANES)) {
-                        let sum = simd.load(sums);
-                        let sum = if add || part > 0 { simd.add(simd.load(to), sum) } else { sum };
-                        simd.store(sum, to);
-                    }
-                }
-                row += count;
-            }
-        }
-        column += panels * PANEL;
     }
 }
 

@@ -126,17 +126,17 @@ pub(super) fn with_bytes<R>(x: Bytes<'_>, m: usize, k: usize, use_it: impl FnOnc
     result
 }
 
-pub(super) fn as_words(x: &[f32]) -> &[u32] {
+pub(crate) fn as_words(x: &[f32]) -> &[u32] {
     // SAFETY: both types have four bytes and the same alignment, and every bit pattern is valid for u32.
     unsafe { std::slice::from_raw_parts(x.as_ptr().cast(), x.len()) }
 }
 
-pub(super) fn as_words_mut(x: &mut [f32]) -> &mut [u32] {
+pub(crate) fn as_words_mut(x: &mut [f32]) -> &mut [u32] {
     // SAFETY: both types have four bytes and the same alignment, and every bit pattern is valid for both.
     unsafe { std::slice::from_raw_parts_mut(x.as_mut_ptr().cast(), x.len()) }
 }
 
-pub(super) fn as_halves(words: &mut [u32]) -> &mut [u16] {
+pub(crate) fn as_halves(words: &mut [u32]) -> &mut [u16] {
     // SAFETY: a word is two halves of weaker alignment; every bit pattern is valid for both.
     unsafe { std::slice::from_raw_parts_mut(words.as_mut_ptr().cast(), words.len() * 2) }
 }

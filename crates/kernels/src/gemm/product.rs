@@ -3,7 +3,7 @@
 use super::WeightType;
 use super::operand::{self, Bytes, Operand};
 use super::packed::PackedMatrix;
-use super::tile::{self, Bf16, F32, Int8, Kind, MOST_ROWS, Operands, PANEL};
+use super::tile::{self, Bf16, F32, Int8, Kind, LATER_WORDS, MOST_ROWS, Operands, PANEL};
 use crate::activation::{self, Activation};
 use crate::simd::{Isa, Kernel, Simd, isa};
 use crate::threads::{self, Shared};
@@ -21,6 +21,8 @@ pub struct Epilogue<'a> {
     pub accumulate: bool,
 }
 
+/// Numbers in a line of the cache.
+const LINE: usize = 16;
 /// Most rows of a task.
 const ROWS: usize = 96;
 /// Steps of tiles (of 6 rows and 64 columns) that a task has at least, if there are threads to feed: some microseconds.
@@ -105,22 +107,39 @@ fn blocks<K: Kind>(
     out: Shared<f32>,
 ) {
     let (n, steps) = (weight.outputs(), weight.inputs().div_ceil(K::GROUP));
-    // Row blocks of about equal size, in whole tiles.
-    let rows = m.div_ceil(m.div_ceil(ROWS)).next_multiple_of(MOST_ROWS);
-    let row_blocks = m.div_ceil(rows);
+    // Blocks of rows, in whole tiles, as many for each thread if there are enough; a thread keeps its rows from one product to the next.
+    let threads = rayon::current_num_threads();
+    let tiles = m.div_ceil(MOST_ROWS);
+    let blocks = m.div_ceil(ROWS);
+    let blocks = if blocks >= threads { blocks.next_multiple_of(threads).min(tiles) } else { blocks };
+    let sets = threads.min(blocks);
+    let first_row = |block: usize| (block * tiles / blocks * MOST_ROWS).min(m);
     let panels = n.div_ceil(PANEL);
-    let panels_at_once = (WORK / (rows.div_ceil(MOST_ROWS) * steps.max(1))).clamp(1, panels);
-    // Neighboring tasks share a panel: it is read from memory once.
-    threads::parallel(row_blocks * panels.div_ceil(panels_at_once), |index| {
-        let row = index % row_blocks * rows;
-        let panel = index / row_blocks * panels_at_once;
+    let panels_at_once = (WORK / (tiles.div_ceil(blocks) * steps.max(1))).clamp(1, panels);
+    let columns = panels.div_ceil(panels_at_once);
+    // Tasks by sets of blocks, then panels, then the blocks of the set, which share a panel: it is read from memory once.
+    let place = |index: usize| {
+        let (mut set, mut at) = (0, index);
+        loop {
+            let own = (set * blocks / sets)..((set + 1) * blocks / sets);
+            if at < own.len() * columns {
+                return (own.start + at % own.len(), at / own.len() * panels_at_once);
+            }
+            at -= own.len() * columns;
+            set += 1;
+        }
+    };
+    threads::parallel(blocks * columns, |index| {
+        let (block, panel) = place(index);
+        let next = if index + 1 < blocks * columns { place(index + 1).1 } else { panel };
         isa.run(Block::<K> {
             x: &x,
             weight,
             epilogue,
             out,
-            rows: row..(row + rows).min(m),
+            rows: first_row(block)..first_row(block + 1),
             columns: panel * PANEL..((panel + panels_at_once) * PANEL).min(n),
+            next: (next != panel).then_some(next),
             kind: std::marker::PhantomData,
         });
     });
@@ -135,6 +154,8 @@ struct Block<'a, K> {
     out: Shared<f32>,
     rows: std::ops::Range<usize>,
     columns: std::ops::Range<usize>,
+    /// The panel that this thread probably needs after these.
+    next: Option<usize>,
     kind: std::marker::PhantomData<K>,
 }
 
@@ -143,7 +164,6 @@ impl<K: Kind> Kernel for Block<'_, K> {
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let n = self.weight.outputs();
         let all = self.weight.inputs().div_ceil(K::GROUP);
         // Sums of integers need no parts: they are exact.
         let parts = if K::GROUP == 4 { 1 } else { all.div_ceil(self.weight.chain()).max(1) };
@@ -158,6 +178,7 @@ impl<K: Kind> Kernel for Block<'_, K> {
             for column in self.columns.clone().step_by(width) {
                 let panel = &self.weight.words()[column / PANEL * all * PANEL..];
                 let columns = width.min(self.columns.end - column);
+                let mut later = self.later(column, part, parts, steps);
                 let mut row = self.rows.start;
                 while row < self.rows.end {
                     let rows = tile::next_rows(self.rows.end - row, S::TILE_ROWS);
@@ -170,7 +191,10 @@ impl<K: Kind> Kernel for Block<'_, K> {
                         zeros: self.x.zeros.as_ptr().wrapping_add(row),
                         totals: totals.wrapping_add(column),
                         steps: last - first,
+                        later,
                     };
+                    later = &later[later.len().min(operands.steps * LATER_WORDS)..];
+                    self.expect(simd, row..row + rows, column..column + columns);
                     // SAFETY: `rows` rows of x begin at `row` and have at least `all` words each; a panel has `all` steps of
                     // 64 words, and `column % PANEL + width` does not exceed 64, nor do fewer vectors; for int8, there is a
                     // zero for each row and a total for each column of each panel.
@@ -183,13 +207,8 @@ impl<K: Kind> Kernel for Block<'_, K> {
                             tile::widest::<S, K>(simd, rows, operands, &mut sums);
                         }
                     }
-                    for i in 0..rows {
-                        let at = (row + i) * n + column;
-                        // SAFETY: row + i < m and column + columns ≤ n, so this lies in `out`; it belongs to this block.
-                        let out = unsafe { std::slice::from_raw_parts_mut(self.out.get().add(at), columns) };
-                        let part = (part > 0 || self.epilogue.accumulate, part + 1 == parts);
-                        self.finish(simd, &sums[i][..columns], row + i, column, part, out);
-                    }
+                    let part = (part > 0 || self.epilogue.accumulate, part + 1 == parts);
+                    self.finish(simd, &sums, row..row + rows, column..column + columns, part);
                     row += rows;
                 }
             }
@@ -198,43 +217,78 @@ impl<K: Kind> Kernel for Block<'_, K> {
 }
 
 impl<K: Kind> Block<'_, K> {
-    /// Adds one row of a tile to what the earlier parts of k, or earlier products, left in `out`; after the last part,
-    /// applies the epilogue.
+    /// Asks for what [`Block::finish`] reads and writes, while the tile is computed.
+    #[inline(always)]
+    fn expect<S: Simd>(&self, simd: S, rows: std::ops::Range<usize>, columns: std::ops::Range<usize>) {
+        let n = self.weight.outputs();
+        for row in rows {
+            for column in columns.clone().step_by(LINE) {
+                let at = row * n + column;
+                simd.prefetch(self.out.get().wrapping_add(at));
+                if let Some(residual) = self.epilogue.residual {
+                    simd.prefetch(residual.as_ptr().wrapping_add(at));
+                }
+            }
+        }
+    }
+
+    /// The words of the weight that are needed after part `part` of the panel of this column: of the next panel, or the next part, or of the
+    /// next task. None at other columns than the first of a panel: once is enough.
+    fn later(&self, column: usize, part: usize, parts: usize, steps: usize) -> &[u32] {
+        let (panel, part) = match self.next {
+            _ if !column.is_multiple_of(PANEL) => return &[],
+            _ if column + PANEL < self.columns.end => (column / PANEL + 1, part),
+            _ if part + 1 < parts => (self.columns.start / PANEL, part + 1),
+            Some(next) => (next, 0),
+            None => return &[],
+        };
+        let all = self.weight.inputs().div_ceil(K::GROUP);
+        let (first, last) = ((part * steps).min(all), ((part + 1) * steps).min(all));
+        &self.weight.words()[(panel * all + first) * PANEL..(panel * all + last) * PANEL]
+    }
+
+    /// Adds a tile to what the earlier parts of k, or earlier products, left in `out`; after the last part, applies the epilogue.
     #[inline(always)]
     fn finish<S: Simd>(
         &self,
         simd: S,
-        sums: &[f32],
-        row: usize,
-        column: usize,
+        sums: &tile::Sums,
+        rows: std::ops::Range<usize>,
+        columns: std::ops::Range<usize>,
         (is_later, is_last): (bool, bool),
-        out: &mut [f32],
     ) {
-        let width = out.len();
-        let at = row * self.weight.outputs() + column;
-        for first in (0..width).step_by(S::LANES) {
-            let here = first..(first + S::LANES).min(width);
-            let whole = here.len() == S::LANES;
-            let load = |from: &[f32]| if whole { simd.load(from) } else { simd.load_part(from) };
-            let mut y = load(&sums[here.clone()]);
-            if K::GROUP == 4 {
-                let scale = simd
-                    .mul(load(&self.weight.scales()[column..][here.clone()]), simd.splat(self.x.scales[row]));
-                y = simd.mul(y, scale);
-            }
-            if is_later {
-                y = simd.add(load(&out[here.clone()]), y);
-            }
-            if is_last {
-                if let Some(bias) = self.epilogue.bias {
-                    y = simd.add(y, load(&bias[column..][here.clone()]));
+        let n = self.weight.outputs();
+        for column in columns.clone().step_by(S::LANES) {
+            let width = S::LANES.min(columns.end - column);
+            let load = |from: &[f32]| {
+                if width == S::LANES { simd.load(from) } else { simd.load_part(&from[..width]) }
+            };
+            // What belongs to the columns is loaded once for all rows.
+            let scales = if K::GROUP == 4 { load(&self.weight.scales()[column..]) } else { simd.splat(1.0) };
+            let bias = self.epilogue.bias.filter(|_| is_last).map(|bias| load(&bias[column..]));
+            let residual = self.epilogue.residual.filter(|_| is_last);
+            for (row, sums) in rows.clone().zip(sums) {
+                let at = row * n + column;
+                // SAFETY: row < m and column + width ≤ n, so this lies in `out`; it belongs to this block.
+                let out = unsafe { std::slice::from_raw_parts_mut(self.out.get().add(at), width) };
+                let mut y = simd.load(&sums[column - columns.start..]);
+                if K::GROUP == 4 {
+                    y = simd.mul(y, simd.mul(scales, simd.splat(self.x.scales[row])));
                 }
-                y = activation::vector(simd, y, self.epilogue.activation);
-                if let Some(residual) = self.epilogue.residual {
-                    y = simd.add(y, load(&residual[at..][here.clone()]));
+                if is_later {
+                    y = simd.add(load(out), y);
                 }
+                if let Some(bias) = bias {
+                    y = simd.add(y, bias);
+                }
+                if is_last {
+                    y = activation::vector(simd, y, self.epilogue.activation);
+                }
+                if let Some(residual) = residual {
+                    y = simd.add(y, load(&residual[at..]));
+                }
+                if width == S::LANES { simd.store(y, out) } else { simd.store_part(y, out) }
             }
-            if whole { simd.store(y, &mut out[here]) } else { simd.store_part(y, &mut out[here]) }
         }
     }
 }

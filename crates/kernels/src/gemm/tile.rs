@@ -9,6 +9,9 @@ pub(crate) const PANEL: usize = 64;
 /// Most rows of a tile.
 pub(crate) const MOST_ROWS: usize = 6;
 
+/// Words that each step of a tile asks for ahead: two lines of the cache.
+pub(crate) const LATER_WORDS: usize = 32;
+
 /// The sums of a tile, row by row.
 pub(crate) type Sums = [[f32; PANEL]; MOST_ROWS];
 
@@ -165,7 +168,7 @@ impl Kind for Int8 {
 /// `b + step * b_step + column`; and, for [`Int8`] only, the byte that stands for zero in each row of A and the total of each
 /// column of B.
 #[derive(Clone, Copy)]
-pub(crate) struct Operands {
+pub(crate) struct Operands<'a> {
     pub(crate) a: *const u32,
     pub(crate) a_row: usize,
     pub(crate) a_step: usize,
@@ -174,6 +177,8 @@ pub(crate) struct Operands {
     pub(crate) zeros: *const i32,
     pub(crate) totals: *const i32,
     pub(crate) steps: usize,
+    /// What will be needed later: each step asks for [`LATER_WORDS`] of it, so that they are there then.
+    pub(crate) later: &'a [u32],
 }
 
 /// Σ over steps of A(row, step) · B(step, column), for M rows and N vectors of columns, each sum in the order of steps;
@@ -182,7 +187,7 @@ pub(crate) struct Operands {
 /// # Safety
 /// What `Operands` describes for M rows, N vectors and all steps must be readable.
 #[inline(always)]
-unsafe fn tile<S: Simd, K: Kind, const M: usize, const N: usize>(simd: S, o: Operands, to: &mut Sums) {
+unsafe fn tile<S: Simd, K: Kind, const M: usize, const N: usize>(simd: S, o: Operands<'_>, to: &mut Sums) {
     // Arrays are filled by loops: `array::from_fn` is a call where the compiler has inlined enough, and a call in the
     // innermost loop takes all sums out of the registers and back.
     // SAFETY: the caller vouches for what lies at `o.zeros` for M rows and at `o.totals` for N vectors.
@@ -195,6 +200,8 @@ unsafe fn tile<S: Simd, K: Kind, const M: usize, const N: usize>(simd: S, o: Ope
             sums[i][v] = start(i, v);
         }
     }
+    // Without any, the first words of B are asked for, which are there.
+    let (later, later_step) = if o.later.is_empty() { (o.b, 0) } else { (o.later.as_ptr(), LATER_WORDS) };
     for step in 0..o.steps {
         // SAFETY: the caller vouches for the N vectors of this step.
         let load = |v: usize| unsafe { K::load(simd, o.b.add(step * o.b_step + v * S::LANES)) };
@@ -202,6 +209,9 @@ unsafe fn tile<S: Simd, K: Kind, const M: usize, const N: usize>(simd: S, o: Ope
         for v in 1..N {
             b[v] = load(v);
         }
+        let later = later.wrapping_add(step * later_step);
+        simd.prefetch(later);
+        simd.prefetch(later.wrapping_add(LATER_WORDS / 2));
         for i in 0..M {
             // SAFETY: the caller vouches for row i of this step.
             let a = unsafe { K::splat(simd, o.a.add(i * o.a_row + step * o.a_step)) };
@@ -225,7 +235,7 @@ unsafe fn tile<S: Simd, K: Kind, const M: usize, const N: usize>(simd: S, o: Ope
 pub(crate) unsafe fn rows<S: Simd, K: Kind, const N: usize>(
     simd: S,
     rows: usize,
-    o: Operands,
+    o: Operands<'_>,
     to: &mut Sums,
 ) {
     // SAFETY: the caller vouches for the operands of this number of rows.
@@ -253,7 +263,7 @@ pub(crate) const fn width<S: Simd>() -> usize {
 /// # Safety
 /// That of [`rows`].
 #[inline(always)]
-pub(crate) unsafe fn widest<S: Simd, K: Kind>(simd: S, count: usize, o: Operands, to: &mut Sums) {
+pub(crate) unsafe fn widest<S: Simd, K: Kind>(simd: S, count: usize, o: Operands<'_>, to: &mut Sums) {
     // SAFETY: the caller vouches for the operands.
     unsafe {
         match S::TILE_VECTORS {

@@ -204,6 +204,12 @@ impl<const VNNI: bool> Simd for Avx2<VNNI> {
     }
 
     #[inline(always)]
+    fn prefetch<T>(self, at: *const T) {
+        // SAFETY: an address that cannot be read is ignored; every x86-64 has the instruction.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) }
+    }
+
+    #[inline(always)]
     fn splat_word(self, word: u32) -> __m256i {
         // SAFETY: `self` proves AVX.
         unsafe { _mm256_set1_epi32(word.cast_signed()) }
@@ -241,6 +247,13 @@ impl<const VNNI: bool> Simd for Avx2<VNNI> {
     fn integers_to_f32(self, words: __m256i) -> __m256 {
         // SAFETY: `self` proves AVX.
         unsafe { _mm256_cvtepi32_ps(words) }
+    }
+
+    #[inline(always)]
+    fn store_words(self, words: __m256i, to: &mut [u32]) {
+        let to = &mut to[..8];
+        // SAFETY: eight words are writable; `self` proves AVX2.
+        unsafe { _mm256_storeu_si256(to.as_mut_ptr().cast(), words) }
     }
 
     #[inline(always)]

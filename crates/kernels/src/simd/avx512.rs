@@ -59,6 +59,24 @@ fn first(n: usize) -> __mmask16 {
     if n >= 16 { !0 } else { (1 << n) - 1 }
 }
 
+/// Each number as bf16 in the lower half of a word, without the instruction for it.
+///
+/// # Safety
+/// The machine has AVX-512 F.
+#[inline(always)]
+unsafe fn bf16_words(v: __m512) -> __m512i {
+    // SAFETY: the caller vouches for AVX-512.
+    unsafe {
+        let bits = _mm512_castps_si512(v);
+        let odd = _mm512_and_si512(_mm512_srli_epi32::<16>(bits), _mm512_set1_epi32(1));
+        let rounded = _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7FFF)));
+        // A NaN stays one, whatever rounding would make of its bits.
+        let quiet = _mm512_or_si512(bits, _mm512_set1_epi32(0x40_0000));
+        let is_nan = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(v, v);
+        _mm512_srli_epi32::<16>(_mm512_mask_blend_epi32(is_nan, rounded, quiet))
+    }
+}
+
 impl<const WITH: u8> Simd for Avx512<WITH> {
     type Vector = __m512;
     type Words = __m512i;
@@ -218,6 +236,12 @@ impl<const WITH: u8> Simd for Avx512<WITH> {
     }
 
     #[inline(always)]
+    fn prefetch<T>(self, at: *const T) {
+        // SAFETY: an address that cannot be read is ignored; every x86-64 has the instruction.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(at.cast()) }
+    }
+
+    #[inline(always)]
     fn splat_word(self, word: u32) -> __m512i {
         // SAFETY: `self` proves AVX-512.
         unsafe { _mm512_set1_epi32(word.cast_signed()) }
@@ -262,6 +286,28 @@ impl<const WITH: u8> Simd for Avx512<WITH> {
     }
 
     #[inline(always)]
+    fn pairs_of_bf16(self, low: __m512, high: __m512) -> __m512i {
+        // SAFETY: `self` proves AVX-512, and BF16 where that is used; sixteen bf16 are the same 32 bytes as sixteen halves.
+        unsafe {
+            let halves = |v: __m512| {
+                if WITH >= BF16 {
+                    _mm512_cvtepu16_epi32(std::mem::transmute::<__m256bh, __m256i>(_mm512_cvtneps_pbh(v)))
+                } else {
+                    bf16_words(v)
+                }
+            };
+            _mm512_or_si512(halves(low), _mm512_slli_epi32::<16>(halves(high)))
+        }
+    }
+
+    #[inline(always)]
+    fn store_words(self, words: __m512i, to: &mut [u32]) {
+        let to = &mut to[..16];
+        // SAFETY: sixteen words are writable; `self` proves AVX-512.
+        unsafe { _mm512_storeu_si512(to.as_mut_ptr().cast(), words) }
+    }
+
+    #[inline(always)]
     fn store_bf16(self, v: __m512, to: &mut [u16]) {
         let to = &mut to[..16];
         // SAFETY: sixteen halves are writable; `self` proves AVX-512, and BF16 where that is used.
@@ -269,14 +315,7 @@ impl<const WITH: u8> Simd for Avx512<WITH> {
             let halves: __m256i = if WITH >= BF16 {
                 std::mem::transmute::<__m256bh, __m256i>(_mm512_cvtneps_pbh(v))
             } else {
-                let bits = _mm512_castps_si512(v);
-                let odd = _mm512_and_si512(_mm512_srli_epi32::<16>(bits), _mm512_set1_epi32(1));
-                let rounded = _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7FFF)));
-                // A NaN stays one, whatever rounding would make of its bits.
-                let quiet = _mm512_or_si512(bits, _mm512_set1_epi32(0x40_0000));
-                let is_nan = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(v, v);
-                let chosen = _mm512_mask_blend_epi32(is_nan, rounded, quiet);
-                _mm512_cvtepi32_epi16(_mm512_srli_epi32::<16>(chosen))
+                _mm512_cvtepi32_epi16(bf16_words(v))
             };
             _mm256_storeu_si256(to.as_mut_ptr().cast(), halves);
         }

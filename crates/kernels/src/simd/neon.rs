@@ -249,6 +249,10 @@ impl<const WITH: u8> Simd for Neon<WITH> {
         }
     }
 
+    /// What the machine foresees by itself is enough.
+    #[inline(always)]
+    fn prefetch<T>(self, _: *const T) {}
+
     #[inline(always)]
     fn splat_word(self, word: u32) -> Words {
         // SAFETY: `self` proves NEON.
@@ -299,6 +303,16 @@ impl<const WITH: u8> Simd for Neon<WITH> {
     fn integers_to_f32(self, words: Words) -> Vector {
         // SAFETY: `self` proves NEON.
         numbers(words, |half| unsafe { vcvtq_f32_s32(vreinterpretq_s32_u32(half)) })
+    }
+
+    #[inline(always)]
+    fn store_words(self, words: Words, to: &mut [u32]) {
+        let (low, high) = to[..8].split_at_mut(4);
+        // SAFETY: four words are writable at each; `self` proves NEON.
+        unsafe {
+            vst1q_u32(low.as_mut_ptr(), words.0);
+            vst1q_u32(high.as_mut_ptr(), words.1);
+        }
     }
 
     #[inline(always)]

@@ -154,6 +154,10 @@ impl Simd for Portable {
         }
     }
 
+    /// What the machine foresees by itself is enough.
+    #[inline(always)]
+    fn prefetch<T>(self, _: *const T) {}
+
     #[inline(always)]
     fn splat_word(self, word: u32) -> Self::Words {
         [word; LANES]
@@ -196,6 +200,11 @@ impl Simd for Portable {
     #[inline(always)]
     fn integers_to_f32(self, words: Self::Words) -> Self::Vector {
         words.map(|word| word.cast_signed() as f32)
+    }
+
+    #[inline(always)]
+    fn store_words(self, words: Self::Words, to: &mut [u32]) {
+        to[..LANES].copy_from_slice(&words);
     }
 
     #[inline(always)]
