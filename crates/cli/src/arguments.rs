@@ -146,6 +146,11 @@ pub(crate) fn weight_type() -> impl TypedValueParser<Value = WeightType> {
     one_of(WeightType::ALL)
 }
 
+/// The types that a table of token embeddings is rounded to, by name.
+pub(crate) fn embeddings_type() -> impl TypedValueParser<Value = WeightType> {
+    one_of([WeightType::Bf16, WeightType::Int8].map(|kind| (kind, kind.name())))
+}
+
 /// The similarity functions by name.
 pub(crate) fn similarity_function() -> impl TypedValueParser<Value = Similarity> {
     one_of(Similarity::ALL.map(|similarity| (similarity, similarity.name())))

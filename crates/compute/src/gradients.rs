@@ -7,7 +7,8 @@ use std::fmt::Debug;
 use std::sync::Arc;
 
 use crate::tensor::Storage;
-use crate::weight::{TableStorage, WeightStorage};
+use crate::table::TableStorage;
+use crate::weight::WeightStorage;
 use crate::{Backend, Table, Tensor, Weight};
 
 /// A parameter of a network, to be trained.

@@ -3,14 +3,16 @@
 //!
 //! In `packed.safetensors`, a matrix (or query, key and value stacked) is three tensors named after its first layer:
 //! `.packed` `[panels, steps, 64, 4]`, bytes in the layout of [`PackedMatrix`], and for int8 `.scales` and `.totals`
-//! `[panels · 64]`. Everything else has its name and bytes of the original. Other tools do not know these files: the
-//! original stays what models are exchanged as.
+//! `[panels · 64]`. The table of token embeddings may be rounded to BF16, or to I8 `[vocabulary, width]` with a scale per row in `.scales`
+//! `[vocabulary]`. Everything else has its name and bytes of the original. Other tools do not know these files: the original stays what
+//! models are exchanged as.
 
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use half::bf16;
 use sentir_compute::WeightType;
 use sentir_kernels::buffer::Buffer;
 use sentir_kernels::gemm::PackedMatrix;
@@ -24,8 +26,8 @@ use crate::{Error, Result, json, parameters};
 
 const DESCRIPTION: &str = "packed.json";
 pub(crate) const FILE: &str = "packed.safetensors";
-/// Raised when an older sentir would read a file wrongly.
-const VERSION: u64 = 1;
+/// Raised when an older sentir would read a file wrongly. Version 2 has a table of token embeddings in int8.
+const VERSION: u64 = 2;
 
 #[derive(Serialize, Deserialize)]
 struct Description {
@@ -37,9 +39,9 @@ struct Description {
 pub(crate) fn kind(folder: &Path) -> Result<Option<WeightType>> {
     let path = folder.join(DESCRIPTION);
     let Some(found) = json::read_optional::<Description>(&path)? else { return Ok(None) };
-    if found.format_version != VERSION {
+    if !(1..=VERSION).contains(&found.format_version) {
         let message = format!(
-            "its format version is {}, but this sentir reads {VERSION}; quantize the original model again",
+            "its format version is {}, but this sentir reads 1 to {VERSION}; quantize the original model again",
             found.format_version
         );
         return Err(Error::invalid(&path, message));
@@ -79,6 +81,8 @@ pub(crate) fn matrix(
 /// How to quantize.
 #[derive(Clone, Copy, Default)]
 pub struct QuantizeOptions<'a> {
+    /// The type of the table of token embeddings; int8 has a scale per row. Default, and for f32: it stays as it is.
+    pub embeddings: Option<WeightType>,
     /// Called with the number of matrices done and of all.
     pub progress: Option<&'a (dyn Fn(usize, usize) + Sync)>,
     /// Ends the work with [`Error::Interrupted`] soon after it becomes true; nothing is left behind.
@@ -90,9 +94,9 @@ pub struct QuantizeOptions<'a> {
 pub struct MatrixError {
     /// The name of its (first) layer.
     pub name: String,
-    /// Rows: the width of its result.
+    /// Rows: the width of its result; of a table, its entries.
     pub outputs: usize,
-    /// Columns: the width of its operand.
+    /// Columns: the width of its operand; of a table, of an entry.
     pub inputs: usize,
     /// ‖packed − original‖ / ‖original‖ in the Frobenius norm.
     pub relative_error: f64,
@@ -120,11 +124,14 @@ pub fn quantize_model(
     let (family, shape) = config.translate(&config_path)?;
     let weights = Weights::open(folder)?;
     original.make(target, &[], |_, own| {
-        let description = Description { format_version: VERSION, dtype: kind.name().to_owned() };
+        let format_version = if options.embeddings == Some(WeightType::Int8) { 2 } else { 1 };
+        let description = Description { format_version, dtype: kind.name().to_owned() };
         let path = own.join(DESCRIPTION);
         let text = serde_json::to_string_pretty(&description).unwrap_or_default() + "\n";
         fs::write(&path, text).map_err(|error| Error::io(&path, error))?;
-        write(&own.join(FILE), &weights, &plan(&weights, &family.names, &shape), kind, options)
+        let words = format!("{}{}", family.names.prefix(&weights), family.names.words);
+        let table = RoundedTable::of(&weights, words, [shape.vocabulary, shape.width], options)?;
+        write(&own.join(FILE), &weights, &plan(&weights, &family.names, &shape), table, kind, options)
     })
 }
 
@@ -164,11 +171,17 @@ fn plan(weights: &Weights, names: &Names, shape: &EncoderShape) -> Vec<Planned> 
     matrices
 }
 
-/// Writes `packed.safetensors`: the matrices first, so that each begins at a multiple of 64 bytes.
+/// Where the scales of a table of int8 called `name` are.
+pub(crate) fn scales_name(name: &str) -> String {
+    format!("{}.scales", name.strip_suffix(".weight").unwrap_or(name))
+}
+
+/// Writes `packed.safetensors`: the matrices first, so that each begins at a multiple of 64 bytes. `table` is not copied but rounded.
 fn write(
     path: &Path,
     weights: &Weights,
     matrices: &[Planned],
+    table: Option<RoundedTable<'_>>,
     kind: WeightType,
     options: QuantizeOptions<'_>,
 ) -> Result<Vec<MatrixError>> {
@@ -192,12 +205,28 @@ fn write(
             entry(format!("{}.totals", planned.names[0]), "I32", vec![columns], columns * 4);
         }
     }
-    let packed: Vec<String> =
+    let mut written: Vec<String> =
         matrices.iter().flat_map(|planned| &planned.names).map(|name| format!("{name}.weight")).collect();
+    if let Some(table) = &table {
+        written.push(table.view.name.clone());
+        if !table.scales.is_empty() {
+            let rows = table.scales.len();
+            entry(scales_name(&table.view.name), "F32", vec![rows], rows * 4);
+        }
+    }
     // The widest types first, so that all are aligned.
-    let mut others: Vec<&View> = weights.tensors().filter(|view| !packed.contains(&view.name)).collect();
+    let mut others: Vec<&View> = weights.tensors().filter(|view| !written.contains(&view.name)).collect();
     others.sort_by_key(|view| std::cmp::Reverse(view.dtype.size()));
-    for view in &others {
+    let is_wide = |view: &&View| view.dtype.size() > 1;
+    let (wide, narrow): (Vec<&View>, Vec<&View>) = others.into_iter().partition(is_wide);
+    for view in &wide {
+        entry(view.name.clone(), view.dtype.name(), view.shape.clone(), view.bytes());
+    }
+    if let Some(table) = &table {
+        let bytes = table.view.elements() * table.dtype.size();
+        entry(table.view.name.clone(), table.dtype.name(), table.view.shape.clone(), bytes);
+    }
+    for view in &narrow {
         entry(view.name.clone(), view.dtype.name(), view.shape.clone(), view.bytes());
     }
     let mut out = Writer::create(path, &entries)?;
@@ -225,12 +254,108 @@ fn write(
         }
     }
     out.write(&small)?;
-    for view in others {
-        out.write(view.shared_bytes().as_ref())?;
-        view.release();
+    let copy = |out: &mut Writer, views: Vec<&View>| -> Result<()> {
+        for view in views {
+            out.write(view.shared_bytes().as_ref())?;
+            view.release();
+        }
+        Ok(())
+    };
+    if let Some(table) = &table {
+        out.write(&table.scales.iter().flat_map(|scale| scale.to_le_bytes()).collect::<Vec<u8>>())?;
     }
+    copy(&mut out, wide)?;
+    if let Some(table) = table {
+        report.push(table.write(&mut out, options)?);
+    }
+    copy(&mut out, narrow)?;
     out.finish()?;
     Ok(report)
+}
+
+/// The table of token embeddings, `[vocabulary, width]`, to be rounded row by row.
+struct RoundedTable<'a> {
+    name: String,
+    view: &'a View,
+    dtype: Dtype,
+    /// For int8, the largest magnitude of each row / 127.
+    scales: Vec<f32>,
+}
+
+impl<'a> RoundedTable<'a> {
+    /// Rows that are converted at once.
+    const ROWS: usize = 4096;
+
+    /// What the options ask for; `None` if the table stays as it is.
+    fn of(
+        weights: &'a Weights,
+        name: String,
+        shape: [usize; 2],
+        options: QuantizeOptions<'_>,
+    ) -> Result<Option<Self>> {
+        let dtype = match options.embeddings {
+            None | Some(WeightType::F32) => return Ok(None),
+            Some(WeightType::Bf16) => Dtype::Bf16,
+            Some(WeightType::Int8) => Dtype::I8,
+        };
+        let view = weights.get(&format!("{name}.weight"))?;
+        view.expect_shape(&shape)?;
+        let mut table = Self { name, view, dtype, scales: Vec::new() };
+        if dtype == Dtype::I8 {
+            let mut scales = Vec::new();
+            table.for_each_row(options, |row| {
+                scales.push(row.iter().fold(0.0f32, |largest, x| largest.max(x.abs())) / 127.0);
+                Ok(())
+            })?;
+            table.scales = scales;
+        }
+        Ok(Some(table))
+    }
+
+    /// Calls `each` with every row.
+    fn for_each_row(
+        &self,
+        options: QuantizeOptions<'_>,
+        mut each: impl FnMut(&[f32]) -> Result<()>,
+    ) -> Result<()> {
+        let (rows, width) = (self.view.shape[0], self.view.shape[1]);
+        for first in (0..rows).step_by(Self::ROWS) {
+            check_interrupt(options)?;
+            let values = self.view.rows(first..(first + Self::ROWS).min(rows)).to_f32()?;
+            self.view.release();
+            values.chunks_exact(width).try_for_each(&mut each)?;
+        }
+        Ok(())
+    }
+
+    /// Writes the rounded numbers.
+    fn write(self, out: &mut Writer, options: QuantizeOptions<'_>) -> Result<MatrixError> {
+        let (mut difference, mut total) = (0.0, 0.0);
+        let (mut row_number, mut bytes) = (0, Vec::new());
+        self.for_each_row(options, |row| {
+            bytes.clear();
+            for &x in row {
+                let rounded = if self.dtype == Dtype::I8 {
+                    let scale = self.scales[row_number];
+                    // A row of zeros has no scale.
+                    let step = if scale > 0.0 { (x / scale).round_ties_even() as i8 } else { 0 };
+                    bytes.push(step.cast_unsigned());
+                    scale * f32::from(step)
+                } else {
+                    let rounded = bf16::from_f32(x);
+                    bytes.extend(rounded.to_le_bytes());
+                    rounded.to_f32()
+                };
+                difference += (f64::from(rounded) - f64::from(x)).powi(2);
+                total += f64::from(x).powi(2);
+            }
+            row_number += 1;
+            out.write(&bytes)
+        })?;
+        let relative_error = if total > 0.0 { (difference / total).sqrt() } else { 0.0 };
+        let (outputs, inputs) = (self.view.shape[0], self.view.shape[1]);
+        Ok(MatrixError { name: self.name, outputs, inputs, relative_error })
+    }
 }
 
 fn relative_error(matrix: &PackedMatrix, values: &[f32]) -> f64 {

@@ -65,17 +65,24 @@ pub(crate) fn table(
         Dtype::F32 => TableType::F32,
         Dtype::F16 => TableType::F16,
         Dtype::Bf16 => TableType::Bf16,
+        Dtype::I8 => TableType::Int8,
         // Double precision has no table of its own: it is narrowed once.
         _ => return owned_table(view.to_f32()?, width).ok_or_else(|| empty(weights, name)),
     };
-    Table::new(rows, width, kind, Arc::new(view.shared_bytes())).ok_or_else(|| empty(weights, name))
+    let mut scales = Vec::new();
+    if kind == TableType::Int8 {
+        let of_rows = weights.get(&packed::scales_name(name))?;
+        of_rows.expect_shape(&[rows])?;
+        scales = of_rows.to_f32()?;
+    }
+    Table::new(rows, width, kind, Arc::new(view.shared_bytes()), scales).ok_or_else(|| empty(weights, name))
 }
 
 /// Numbers as a table.
 pub(crate) fn owned_table(values: Vec<f32>, width: usize) -> Option<Table> {
     let rows = values.len().checked_div(width)?;
     let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
-    Table::new(rows, width, TableType::F32, Arc::new(bytes))
+    Table::new(rows, width, TableType::F32, Arc::new(bytes), Vec::new())
 }
 
 fn empty(weights: &Weights, name: &str) -> Error {

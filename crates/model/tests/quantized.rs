@@ -61,6 +61,82 @@ fn packed_in_the_file_is_packed_at_load() {
 }
 
 #[test]
+fn a_rounded_table_gives_the_vectors_of_the_rounded_numbers() {
+    for name in [BERT, XLM_ROBERTA] {
+        let case = common::case(name);
+        let texts = common::texts(&case);
+        let original = common::assemble(&case);
+        let path = original.path().join("model.safetensors");
+        let exact = encode(&load(original.path(), None).unwrap(), &texts);
+        let words = |name: &String| name.ends_with("word_embeddings.weight");
+        for (kind, most) in [(WeightType::Bf16, 0.003), (WeightType::Int8, 0.01)] {
+            let target = original.path().with_extension("rounded");
+            let options = QuantizeOptions { embeddings: Some(kind), ..Default::default() };
+            let report = quantize_model(original.path(), &target, WeightType::F32, options).unwrap();
+            let (table, matrices) = report.split_last().unwrap();
+            assert!(table.name.ends_with("word_embeddings") && matrices.len() == 8, "{report:?}");
+            assert!((1e-4..most).contains(&table.relative_error), "{}", table.relative_error);
+            assert!(matrices.iter().all(|matrix| matrix.relative_error == 0.0));
+            let rounded = encode(&load(&target, None).unwrap(), &texts);
+
+            // The same model with the rounded numbers in its table, by the definition.
+            let plain = original.path().with_extension("plain");
+            copy(original.path(), &plain);
+            let bytes = fs::read(&path).unwrap();
+            let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+            let numbers = |view: &safetensors::tensor::TensorView<'_>| -> Vec<f32> {
+                view.data().as_chunks::<4>().0.iter().map(|&b| f32::from_le_bytes(b)).collect()
+            };
+            let name = file.names().into_iter().map(str::to_owned).find(words).unwrap();
+            let view = file.tensor(&name).unwrap();
+            let (mut values, width) = (numbers(&view), view.shape()[1]);
+            for row in values.chunks_exact_mut(width) {
+                let scale = row.iter().fold(0.0f32, |largest, x| largest.max(x.abs())) / 127.0;
+                for x in row.iter_mut() {
+                    *x = match kind {
+                        WeightType::Int8 if scale > 0.0 => (*x / scale).round_ties_even() * scale,
+                        WeightType::Int8 => 0.0,
+                        _ => half::bf16::from_f32(*x).to_f32(),
+                    };
+                }
+            }
+            let at = view.data().as_ptr() as usize - bytes.as_ptr() as usize;
+            let mut changed = bytes.clone();
+            let new: Vec<u8> = values.iter().flat_map(|x| x.to_le_bytes()).collect();
+            changed[at..at + new.len()].copy_from_slice(&new);
+            fs::write(plain.join("model.safetensors"), changed).unwrap();
+            assert_eq!(rounded, encode(&load(&plain, None).unwrap(), &texts), "{name}, {kind}");
+            assert_ne!(rounded, exact);
+
+            if kind == WeightType::Int8 {
+                let packed = target.join("packed.safetensors");
+                let size = |path: &Path| fs::metadata(path).unwrap().len();
+                assert!(size(&packed) < size(&path) - (values.len() * 5 / 2) as u64, "a table of a quarter of the size");
+                // An int8 table without its scales.
+                let bytes = fs::read(&packed).unwrap();
+                let from = b"word_embeddings.scales";
+                let at = bytes.windows(from.len()).position(|window| window == from).unwrap();
+                let mut damaged = bytes.clone();
+                damaged[at..at + from.len()].copy_from_slice(b"word_embeddings.scalez");
+                fs::write(&packed, damaged).unwrap();
+                let message = message(load(&target, None));
+                assert!(message.contains("word_embeddings.scales"), "{message}");
+            }
+            fs::remove_dir_all(&target).unwrap();
+            fs::remove_dir_all(&plain).unwrap();
+        }
+    }
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
+        let to = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() { copy(&entry.path(), &to) } else { fs::copy(entry.path(), to).map(|_| ()).unwrap() }
+    }
+}
+
+#[test]
 fn a_text_has_the_same_bits_in_every_type() {
     let case = common::case(XLM_ROBERTA);
     let original = common::assemble(&case);
@@ -104,7 +180,7 @@ fn what_cannot_be_quantized_or_loaded_says_why() {
     let description = target.join("packed.json");
     let good = fs::read_to_string(&description).unwrap();
     for (text, part) in [
-        (good.replace('1', "2"), "format version is 2"),
+        (good.replace('1', "3"), "format version is 3"),
         (good.replace("int8", "int4"), "dtype \"int4\" is not known"),
         (good.replace("int8", "bf16"), "words are not a packed bf16 weight"),
         ("{".to_owned(), "line 1"),

@@ -11,7 +11,7 @@ use sentir::{
 };
 use serde::Serialize;
 
-use crate::arguments::{Global, ModelArguments, PromptArguments, weight_type};
+use crate::arguments::{Global, ModelArguments, PromptArguments, embeddings_type, weight_type};
 use crate::input::{self, Columns, Format, Texts};
 use crate::interrupt::{self, Interrupted};
 use crate::model::{self, Encoding};
@@ -33,6 +33,9 @@ pub(crate) struct Arguments {
     /// The type of the encoder's weights
     #[arg(long, value_name = "TYPE", default_value = "int8", value_parser = weight_type())]
     dtype: WeightType,
+    /// The type of the table of token embeddings, most of a multilingual model: bf16, or int8 with a scale per token [default: as it is]
+    #[arg(long, value_name = "TYPE", value_parser = embeddings_type())]
+    embeddings_dtype: Option<WeightType>,
     /// Print what it did to each matrix
     #[arg(long)]
     report: bool,
@@ -56,16 +59,19 @@ Examples:
   sentir quantize models/all-MiniLM-L6-v2 minilm-bf16 --dtype bf16 --report
   sentir quantize models/all-MiniLM-L6-v2 minilm-int8 --check examples/faq.jsonl \\
       --column question
+  sentir quantize intfloat/multilingual-e5-small e5-int8 --embeddings-dtype int8
 
 The directory is used like any other (--model minilm-int8), by sentir only:
-keep the original for other tools. Embedding tables and the modules after
-pooling stay as they are.";
+keep the original for other tools. Positions and the modules after pooling
+stay as they are, and so does the table of token embeddings unless asked for.";
 
 /// What is printed with `--json`.
 #[derive(Serialize)]
 struct Outcome {
     path: PathBuf,
     dtype: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    embeddings_dtype: Option<&'static str>,
     bytes: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     matrices: Option<Vec<MatrixError>>,
@@ -104,7 +110,11 @@ pub(crate) fn run(arguments: &Arguments, global: &Global) -> Result<()> {
         model::find(&arguments.model, arguments.revision.as_deref(), LoadOptions::default(), global.quiet)?;
     let bar = Progress::new(global.quiet, "quantizing", "matrices");
     let progress = |done: usize, total: usize| bar.set(done as u64, total as u64);
-    let options = QuantizeOptions { progress: Some(&progress), interrupt: Some(interrupt::flag()) };
+    let options = QuantizeOptions {
+        embeddings: arguments.embeddings_dtype,
+        progress: Some(&progress),
+        interrupt: Some(interrupt::flag()),
+    };
     let polling = interrupt::polling();
     let quantized = sentir::quantize_model(original.path(), &arguments.out, arguments.dtype, options);
     drop(polling);
@@ -120,6 +130,7 @@ pub(crate) fn run(arguments: &Arguments, global: &Global) -> Result<()> {
     let outcome = Outcome {
         path: arguments.out.clone(),
         dtype: arguments.dtype.name(),
+        embeddings_dtype: arguments.embeddings_dtype.map(WeightType::name),
         bytes: bytes(&arguments.out)?,
         matrices: arguments.report.then_some(matrices),
         check,
@@ -185,7 +196,8 @@ fn bytes(path: &std::path::Path) -> io::Result<u64> {
 
 fn write(out: &mut dyn Write, outcome: &Outcome) -> io::Result<()> {
     let bytes = usize::try_from(outcome.bytes).unwrap_or(usize::MAX);
-    writeln!(out, "{}: {}, {}", outcome.path.display(), outcome.dtype, size(bytes))?;
+    let embeddings = outcome.embeddings_dtype.map_or(String::new(), |dtype| format!(", token embeddings {dtype}"));
+    writeln!(out, "{}: {}{embeddings}, {}", outcome.path.display(), outcome.dtype, size(bytes))?;
     if let Some(matrices) = &outcome.matrices {
         writeln!(out, "\nrelative error  shape        matrix")?;
         for matrix in matrices {

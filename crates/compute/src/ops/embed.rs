@@ -81,11 +81,11 @@ mod tests {
     /// The same values in each type; they are multiples of 1/8 below 32, which all three hold exactly.
     fn tables(rows: usize, width: usize) -> (Vec<f32>, [Table; 3]) {
         let values: Vec<f32> = random(rows * width, 3).iter().map(|x| (x * 64.0).round() / 8.0).collect();
-        let table = |kind, bytes: Vec<u8>| Table::new(rows, width, kind, Arc::new(bytes)).unwrap();
+        let table = |kind, bytes: Vec<u8>| Table::new(rows, width, kind, Arc::new(bytes), Vec::new()).unwrap();
         let tables = [
-            table(TableType::F32, values.iter().flat_map(|x| x.to_le_bytes()).collect()),
-            table(TableType::F16, values.iter().flat_map(|&x| f16::from_f32(x).to_le_bytes()).collect()),
-            table(TableType::Bf16, values.iter().flat_map(|&x| bf16::from_f32(x).to_le_bytes()).collect()),
+            table(TableType::F32, values.iter().flat_map(|x| x.to_le_bytes(), Vec::new()).collect()),
+            table(TableType::F16, values.iter().flat_map(|&x| f16::from_f32(x).to_le_bytes(), Vec::new()).collect()),
+            table(TableType::Bf16, values.iter().flat_map(|&x| bf16::from_f32(x).to_le_bytes(), Vec::new()).collect()),
         ];
         (values, tables)
     }
@@ -115,11 +115,26 @@ mod tests {
     #[test]
     fn a_table_of_the_wrong_size_is_refused() {
         let bytes = || Arc::new(vec![0u8; 24]);
-        assert!(Table::new(2, 3, TableType::F32, bytes()).is_some());
-        assert!(Table::new(2, 3, TableType::F16, bytes()).is_none());
-        assert!(Table::new(3, 3, TableType::F32, bytes()).is_none());
-        assert!(Table::new(usize::MAX, 3, TableType::F32, bytes()).is_none());
-        assert!(Table::new(2, 0, TableType::F32, bytes()).is_none());
+        assert!(Table::new(2, 3, TableType::F32, bytes(), Vec::new()).is_some());
+        assert!(Table::new(2, 3, TableType::F16, bytes(), Vec::new()).is_none());
+        assert!(Table::new(3, 3, TableType::F32, bytes(), Vec::new()).is_none());
+        assert!(Table::new(usize::MAX, 3, TableType::F32, bytes(), Vec::new()).is_none());
+        assert!(Table::new(2, 0, TableType::F32, bytes(), Vec::new()).is_none());
+        assert!(Table::new(2, 3, TableType::F32, bytes(), vec![1.0; 2]).is_none());
+        assert!(Table::new(2, 12, TableType::Int8, bytes(), vec![1.0; 3]).is_none());
+        assert!(Table::new(2, 12, TableType::Int8, bytes(), vec![1.0; 2]).is_some());
+    }
+
+    #[test]
+    fn a_row_of_int8_is_its_bytes_times_its_scale() {
+        let bytes: Vec<u8> = [-127i8, 0, 5, 127, -3, 1].map(i8::cast_unsigned).into();
+        let table = Table::new(2, 3, TableType::Int8, Arc::new(bytes), vec![0.5, 0.25]).unwrap();
+        for backend in backends() {
+            let mut pass = Pass::inference(backend);
+            let out = embed(&mut pass, &[Lookup { table: &table, ids: &[1, 0, 1] }]);
+            let expected = [31.75, -0.75, 0.25, -63.5, 0.0, 2.5, 31.75, -0.75, 0.25];
+            assert_close(&backend.download(&out), &expected, 0.0, backend.name());
+        }
     }
 
     struct Tables(Table, Table);

@@ -233,6 +233,15 @@ impl View {
         SharedBytes { start: 0, length: copy.len(), source: Arc::new(copy) }
     }
 
+    /// Some rows of it: the first dimension. Panics if they are not there.
+    pub(crate) fn rows(&self, rows: Range<usize>) -> Self {
+        let mut shape = self.shape.clone();
+        let row = shape[1..].iter().product::<usize>() * self.dtype.size();
+        shape[0] = rows.len();
+        let bytes = self.shared_bytes().part(rows.start * row, rows.len() * row).expect("rows of the tensor");
+        Self { bytes, shape, layout: None, ..self.clone() }
+    }
+
     /// The numbers as f32: wider types are rounded, narrower ones are exact.
     ///
     /// # Errors
