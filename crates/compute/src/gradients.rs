@@ -6,8 +6,8 @@ use std::collections::HashMap;
 use std::fmt::Debug;
 use std::sync::Arc;
 
-use crate::tensor::Storage;
 use crate::table::TableStorage;
+use crate::tensor::Storage;
 use crate::weight::WeightStorage;
 use crate::{Backend, Table, Tensor, Weight};
 

@@ -196,7 +196,8 @@ fn bytes(path: &std::path::Path) -> io::Result<u64> {
 
 fn write(out: &mut dyn Write, outcome: &Outcome) -> io::Result<()> {
     let bytes = usize::try_from(outcome.bytes).unwrap_or(usize::MAX);
-    let embeddings = outcome.embeddings_dtype.map_or(String::new(), |dtype| format!(", token embeddings {dtype}"));
+    let embeddings =
+        outcome.embeddings_dtype.map_or(String::new(), |dtype| format!(", token embeddings {dtype}"));
     writeln!(out, "{}: {}{embeddings}, {}", outcome.path.display(), outcome.dtype, size(bytes))?;
     if let Some(matrices) = &outcome.matrices {
         writeln!(out, "\nrelative error  shape        matrix")?;

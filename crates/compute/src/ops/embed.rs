@@ -81,11 +81,12 @@ mod tests {
     /// The same values in each type; they are multiples of 1/8 below 32, which all three hold exactly.
     fn tables(rows: usize, width: usize) -> (Vec<f32>, [Table; 3]) {
         let values: Vec<f32> = random(rows * width, 3).iter().map(|x| (x * 64.0).round() / 8.0).collect();
-        let table = |kind, bytes: Vec<u8>| Table::new(rows, width, kind, Arc::new(bytes), Vec::new()).unwrap();
+        let table =
+            |kind, bytes: Vec<u8>| Table::new(rows, width, kind, Arc::new(bytes), Vec::new()).unwrap();
         let tables = [
-            table(TableType::F32, values.iter().flat_map(|x| x.to_le_bytes(), Vec::new()).collect()),
-            table(TableType::F16, values.iter().flat_map(|&x| f16::from_f32(x).to_le_bytes(), Vec::new()).collect()),
-            table(TableType::Bf16, values.iter().flat_map(|&x| bf16::from_f32(x).to_le_bytes(), Vec::new()).collect()),
+            table(TableType::F32, values.iter().flat_map(|x| x.to_le_bytes()).collect()),
+            table(TableType::F16, values.iter().flat_map(|&x| f16::from_f32(x).to_le_bytes()).collect()),
+            table(TableType::Bf16, values.iter().flat_map(|&x| bf16::from_f32(x).to_le_bytes()).collect()),
         ];
         (values, tables)
     }
