@@ -1,10 +1,11 @@
 """Fine-tunes a model with sentence-transformers' own trainer and measures retrieval before and after: what the same settings give
 there. MultipleNegativesRankingLoss (cached, with --mini-batch-size), AdamW, linear schedule, dropout as in the model's configuration.
-The last line is JSON."""
+The last line is JSON. With --checkpoints, a run that was stopped goes on from its last epoch."""
 
 import argparse
 import json
 import os
+import shutil
 import tempfile
 import time
 from pathlib import Path
@@ -21,6 +22,7 @@ parser.add_argument("--learning-rate", type=float, default=2e-5)
 parser.add_argument("--warmup-ratio", type=float, default=0.0)
 parser.add_argument("--batch-sampler", choices=["batch_sampler", "no_duplicates"], default="batch_sampler")
 parser.add_argument("--seed", type=int, default=1)
+parser.add_argument("--checkpoints", type=Path, help="where each epoch is kept; removed at the end")
 parser.add_argument("--threads", type=int, default=os.cpu_count())
 options = parser.parse_args()
 os.environ.update(HF_HUB_OFFLINE="1", TOKENIZERS_PARALLELISM="false")
@@ -42,6 +44,8 @@ from sentence_transformers.sentence_transformer.losses import (  # noqa: E402
     CachedMultipleNegativesRankingLoss,
     MultipleNegativesRankingLoss,
 )
+
+from transformers.trainer_utils import get_last_checkpoint  # noqa: E402
 
 # Names of caches only; pickling a tokenizer for them can fail.
 Hasher.hash = classmethod(lambda cls, value: "fixed")
@@ -71,7 +75,25 @@ if options.mini_batch_size:
     loss = CachedMultipleNegativesRankingLoss(model, mini_batch_size=options.mini_batch_size)
 else:
     loss = MultipleNegativesRankingLoss(model)
+
+
+class Seconds(transformers.TrainerCallback):
+    """How long training took, in all processes together."""
+
+    def __init__(self, path):
+        self.path, self.begun = path, time.perf_counter()
+        self.before = json.loads(path.read_text()) if path.exists() else 0.0
+
+    def total(self):
+        return self.before + time.perf_counter() - self.begun
+
+    def on_save(self, *_, **__):
+        self.path.write_text(json.dumps(self.total()))
+
+
 with tempfile.TemporaryDirectory() as folder:
+    folder = str(options.checkpoints or folder)
+    os.makedirs(folder, exist_ok=True)
     arguments = SentenceTransformerTrainingArguments(
         output_dir=folder,
         num_train_epochs=options.epochs,
@@ -80,16 +102,20 @@ with tempfile.TemporaryDirectory() as folder:
         warmup_ratio=options.warmup_ratio,
         batch_sampler=options.batch_sampler,
         logging_steps=10,
-        save_strategy="no",
+        save_strategy="epoch" if options.checkpoints else "no",
+        save_total_limit=1,
         report_to="none",
         seed=options.seed,
         use_cpu=True,
     )
     dataset = Dataset.from_dict({name: [row[name] for row in rows] for name in ("anchor", "positive")})
-    trainer = SentenceTransformerTrainer(model=model, args=arguments, train_dataset=dataset, loss=loss)
-    begun = time.perf_counter()
-    trainer.train()
-    seconds = time.perf_counter() - begun
+    seconds = Seconds(Path(folder) / "seconds.json")
+    trainer = SentenceTransformerTrainer(
+        model=model, args=arguments, train_dataset=dataset, loss=loss, callbacks=[seconds]
+    )
+    trainer.train(resume_from_checkpoint=get_last_checkpoint(folder))
+    seconds = seconds.total()
+    shutil.rmtree(folder, ignore_errors=True)
 print(json.dumps({
     "engine": "sentence-transformers",
     "before": before,

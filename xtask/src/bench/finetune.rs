@@ -139,6 +139,9 @@ fn theirs(settings: &Settings, data: &Path, given: &str, seed: u64) -> Result<Va
         command.arg(option).arg::<PathBuf>(data.join(file));
     }
     command.args(["--seed", &seed.to_string(), "--threads", &settings.threads.to_string()]);
+    // A run of more than an hour: if it is stopped, the next one goes on with it.
+    let name = format!("sentence-transformers-{}-seed-{seed}", given.replace(['-', ' ', '='], ""));
+    command.arg("--checkpoints").arg(settings.work.join("finetune").join(name));
     let mut line = json_line(&mut command)?;
     if let Some(line) = line.as_object_mut() {
         line.remove("losses");

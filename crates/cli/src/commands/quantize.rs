@@ -59,7 +59,7 @@ Examples:
   sentir quantize models/all-MiniLM-L6-v2 minilm-bf16 --dtype bf16 --report
   sentir quantize models/all-MiniLM-L6-v2 minilm-int8 --check examples/faq.jsonl \\
       --column question
-  sentir quantize intfloat/multilingual-e5-small e5-int8 --embeddings-dtype int8
+  sentir quantize models/all-MiniLM-L6-v2 minilm-tiny --embeddings-dtype int8
 
 The directory is used like any other (--model minilm-int8), by sentir only:
 keep the original for other tools. Positions and the modules after pooling
