@@ -59,7 +59,6 @@ impl Backend for Cpu {
                 lookup.table.for_each(lookup.ids[token], |j, value| row[j] += value);
             }
         });
-        lookups.iter().for_each(|lookup| lookup.table.looked_up(lookup.ids));
     }
 
     fn linear(

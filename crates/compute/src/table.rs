@@ -1,9 +1,7 @@
 //! Embedding tables that stay where they lie.
 
 use std::fmt;
-use std::ops::RangeInclusive;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use half::{bf16, f16};
 use sentir_kernels::buffer::Bytes;
@@ -51,50 +49,13 @@ pub(crate) enum TableStorage {
         bytes: Arc<dyn Bytes>,
         /// For int8, of each row; else none.
         scales: Arc<[f32]>,
-        touched: Arc<Touched>,
     },
     /// In memory, because it changes.
     Numbers(Vec<f32>),
 }
 
-/// Tables up to this size stay in memory whole, in bytes.
+/// Tables up to this size are read where they are mapped, and so stay in memory; of larger ones, rows are copied from the file. In bytes.
 const STAYS: usize = 64 << 20;
-/// Of a larger one, so much may stay.
-const KEPT: usize = 32 << 20;
-/// What Linux maps at once around a page.
-const AROUND: usize = 64 << 10;
-
-/// The blocks of a table that have become part of the process since they were last released. A system that brings a page of a file into memory
-/// brings its neighbors too, so that a large table would come in bit by bit; now and then it is let go.
-#[derive(Debug, Default)]
-pub(crate) struct Touched {
-    blocks: Vec<AtomicU64>,
-    count: AtomicUsize,
-}
-
-impl Touched {
-    /// None of a table of so many bytes.
-    fn of(bytes: usize) -> Self {
-        let blocks = (0..bytes.div_ceil(AROUND).div_ceil(64)).map(|_| AtomicU64::new(0)).collect();
-        Self { blocks, count: AtomicUsize::new(0) }
-    }
-
-    /// These too; says how many there are now.
-    fn touch(&self, blocks: RangeInclusive<usize>) -> usize {
-        for block in blocks {
-            let bit = 1 << (block % 64);
-            if self.blocks[block / 64].fetch_or(bit, Ordering::Relaxed) & bit == 0 {
-                self.count.fetch_add(1, Ordering::Relaxed);
-            }
-        }
-        self.count.load(Ordering::Relaxed)
-    }
-
-    fn clear(&self) {
-        self.blocks.iter().for_each(|blocks| blocks.store(0, Ordering::Relaxed));
-        self.count.store(0, Ordering::Relaxed);
-    }
-}
 
 impl Table {
     /// A table over `bytes`, or `None` if their number is not that of `rows * width` numbers, or `scales` are not those of the rows: one for each in
@@ -109,8 +70,7 @@ impl Table {
         let expected = rows.checked_mul(width)?.checked_mul(kind.size())?;
         let scaled = if kind == TableType::Int8 { rows } else { 0 };
         let fits = width > 0 && (*bytes).as_ref().len() == expected && scales.len() == scaled;
-        let touched = Arc::new(Touched::of(expected));
-        let storage = TableStorage::Bytes { kind, bytes, scales: scales.into(), touched };
+        let storage = TableStorage::Bytes { kind, bytes, scales: scales.into() };
         fits.then_some(Self { rows, width, storage, parameter: None })
     }
 
@@ -131,38 +91,26 @@ impl Table {
         self.width
     }
 
-    /// Says that these rows have been looked up.
-    pub(crate) fn looked_up(&self, indices: &[u32]) {
-        let TableStorage::Bytes { kind, bytes, touched, .. } = &self.storage else { return };
-        let all = (**bytes).as_ref().len();
-        if all <= STAYS {
-            return;
-        }
-        let row = self.width * kind.size();
-        let mut blocks = 0;
-        for &index in indices {
-            let first = index as usize * row;
-            blocks = touched.touch(first / AROUND..=(first + row - 1) / AROUND);
-        }
-        if blocks * AROUND > KEPT {
-            touched.clear();
-            bytes.release(0..all);
-        }
-    }
-
     /// Calls `each(column, value)` for every number of row `index`. Panics if there is no such row.
     pub(crate) fn for_each(&self, index: u32, mut each: impl FnMut(usize, f32)) {
         let index = index as usize;
         assert!(index < self.rows, "row {index} of a table of {}", self.rows);
         let (kind, bytes, scales) = match &self.storage {
-            TableStorage::Bytes { kind, bytes, scales, .. } => (kind, bytes, scales),
+            TableStorage::Bytes { kind, bytes, scales } => (kind, bytes, scales),
             TableStorage::Numbers(values) => {
                 let row = &values[index * self.width..][..self.width];
                 return row.iter().enumerate().for_each(|(j, &value)| each(j, value));
             }
         };
         let bytes_per_row = self.width * kind.size();
-        let row = &(**bytes).as_ref()[index * bytes_per_row..][..bytes_per_row];
+        let (all, mut copied) = ((**bytes).as_ref(), Vec::new());
+        let row = if all.len() <= STAYS {
+            &all[index * bytes_per_row..][..bytes_per_row]
+        } else {
+            copied.resize(bytes_per_row, 0);
+            bytes.copy(index * bytes_per_row, &mut copied);
+            &copied[..]
+        };
         match kind {
             TableType::F32 => {
                 row.as_chunks::<4>().0.iter().enumerate().for_each(|(j, &b)| each(j, f32::from_le_bytes(b)));

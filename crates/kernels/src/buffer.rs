@@ -13,6 +13,11 @@ pub trait Bytes: AsRef<[u8]> + Send + Sync {
     /// Says that a part will not be read again soon. Where it can come back from a file, it no longer counts as memory of
     /// this process.
     fn release(&self, _: Range<usize>) {}
+
+    /// Copies the bytes from `at` on. Those of a file are read, which adds nothing to the memory of this process. Panics if they are not there.
+    fn copy(&self, at: usize, to: &mut [u8]) {
+        to.copy_from_slice(&self.as_ref()[at..][..to.len()]);
+    }
 }
 
 impl Bytes for Vec<u8> {}
@@ -20,6 +25,10 @@ impl Bytes for Vec<u8> {}
 impl Bytes for Mapped {
     fn release(&self, range: Range<usize>) {
         Self::release(self, range);
+    }
+
+    fn copy(&self, at: usize, to: &mut [u8]) {
+        Self::copy(self, at, to);
     }
 }
 

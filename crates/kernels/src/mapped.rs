@@ -17,6 +17,7 @@ use memmap2::Mmap;
 pub struct Mapped {
     /// Nothing for an empty file, which systems refuse to map.
     map: Option<Mmap>,
+    file: File,
 }
 
 impl Mapped {
@@ -31,12 +32,23 @@ impl Mapped {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
         }
         if metadata.len() == 0 {
-            return Ok(Self { map: None });
+            return Ok(Self { map: None, file });
         }
         // SAFETY: the map is private to this value and only lent as `&[u8]`, all of whose bit patterns are valid. That
         // nobody changes the file meanwhile cannot be ensured by a program; it is the documented risk of this type.
         let map = unsafe { Mmap::map(&file)? };
-        Ok(Self { map: Some(map) })
+        Ok(Self { map: Some(map), file })
+    }
+
+    /// Copies the bytes from `at` on by reading them: touching the map would make them, and their neighbors (64 KiB, or 2 MiB where the system keeps
+    /// files in large pages), a part of this process. Panics if they are not there.
+    pub fn copy(&self, at: usize, to: &mut [u8]) {
+        let mapped = &self[at..][..to.len()];
+        #[cfg(unix)]
+        if std::os::unix::fs::FileExt::read_exact_at(&self.file, to, at as u64).is_ok() {
+            return;
+        }
+        to.copy_from_slice(mapped);
     }
 
     /// Lets the system drop the pages of a part that will not be read again soon: they no longer count as memory of this
@@ -79,6 +91,9 @@ mod tests {
             std::fs::write(&path, content).unwrap();
             let mapped = Mapped::open(&path).unwrap();
             assert_eq!(&*mapped, content);
+            let mut copy = vec![1; content.len() / 2];
+            mapped.copy(content.len() / 3, &mut copy);
+            assert_eq!(copy, content[content.len() / 3..][..copy.len()]);
             mapped.release(content.len() / 3..content.len());
             mapped.release(0..content.len() + 1);
             assert_eq!(&*mapped, content);

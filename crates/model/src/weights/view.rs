@@ -101,6 +101,11 @@ impl Bytes for SharedBytes {
             self.source.release(self.start + range.start..self.start + range.end);
         }
     }
+
+    fn copy(&self, at: usize, to: &mut [u8]) {
+        assert!(to.len() <= self.length && at <= self.length - to.len(), "bytes of this part");
+        self.source.copy(self.start + at, to);
+    }
 }
 
 impl fmt::Debug for SharedBytes {
