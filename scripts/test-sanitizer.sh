@@ -2,7 +2,7 @@
 # The tests of the kernels, which hold all `unsafe` code, under AddressSanitizer: reads and writes outside of what belongs to a buffer. Miri does not know
 # the vector instructions, so it can run the portable code only.
 #
-# The sanitizer is an unstable option of the compiler, so it needs a nightly one, or a stable one that is told to take it for one, as here. Five minutes.
+# The sanitizer is an unstable option of the compiler, so it needs a nightly one, or a stable one that is told to take it for one, as here. Two minutes.
 set -eu
 cd "$(dirname "$0")/.."
 target=$(rustc -vV | sed -n 's/^host: //p')

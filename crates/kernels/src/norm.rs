@@ -5,7 +5,7 @@ use crate::simd::{Isa, Kernel, Simd, isa};
 use crate::threads::{self, Shared};
 
 /// Numbers that one thread takes at least.
-const NUMBERS_PER_THREAD: usize = 32 * 1024;
+const NUMBERS_PER_THREAD: usize = 8 * 1024;
 
 /// x = (y − mean(y)) / √(var(y) + ε) · scale + shift with y = x + residual, over each row, with the biased variance in a
 /// second pass. x and residual `[rows, width]`; scale and shift `[width]`.

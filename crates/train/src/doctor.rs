@@ -23,6 +23,7 @@ use crate::data::Dataset;
 use crate::lora::Lora;
 use crate::losses::Loss;
 use crate::samplers::{BatchSampler, Sampler, Settings};
+use crate::trainer::Preset;
 use crate::update::Frozen;
 use crate::{Error, Result};
 
@@ -166,14 +167,23 @@ impl Examination {
 
 /// Everything that is looked at.
 #[derive(Clone, Copy)]
-struct Case<'a> {
-    datasets: &'a [Dataset],
-    model: &'a SentenceTransformer,
-    loss: &'a dyn Loss,
-    arguments: &'a TrainingArguments,
-    frozen: Frozen,
-    lora: Option<&'a Lora>,
-    interrupt: &'a AtomicBool,
+pub struct Case<'a> {
+    /// The data.
+    pub datasets: &'a [Dataset],
+    /// The model, which may be loaded in whichever way.
+    pub model: &'a SentenceTransformer,
+    /// The loss.
+    pub loss: &'a dyn Loss,
+    /// The arguments.
+    pub arguments: &'a TrainingArguments,
+    /// Whose habits the training has.
+    pub preset: Preset,
+    /// What the training will leave as it is.
+    pub frozen: Frozen,
+    /// What it trains in place of all else.
+    pub lora: Option<&'a Lora>,
+    /// Soon after it became true, the examination ends.
+    pub interrupt: &'a AtomicBool,
 }
 
 impl Case<'_> {
@@ -187,24 +197,12 @@ impl Case<'_> {
     }
 }
 
-/// Looks at everything. The model may be loaded in whichever way; `frozen` is what the training will leave as it is, `lora` what it
-/// trains in place of all else.
+/// Looks at everything.
 ///
 /// # Errors
-/// [`Error::Interrupted`] once `interrupt` is true. What is wrong with the training is no error but a finding.
-pub fn examine(
-    datasets: &[Dataset],
-    model: &SentenceTransformer,
-    loss: &dyn Loss,
-    arguments: &TrainingArguments,
-    frozen: Frozen,
-    lora: Option<&Lora>,
-    interrupt: &AtomicBool,
-) -> Result<Examination> {
-    examine_with(
-        Case { datasets, model, loss, arguments, frozen, lora, interrupt },
-        memory::available(model.backend().name()),
-    )
+/// [`Error::Interrupted`] once it is interrupted. What is wrong with the training is no error but a finding.
+pub fn examine(case: Case<'_>) -> Result<Examination> {
+    examine_with(case, memory::available(case.model.backend().name()))
 }
 
 /// [`examine`] on a machine with so many bytes left.

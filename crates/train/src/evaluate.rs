@@ -55,6 +55,14 @@ pub trait Evaluator: Debug + Send + Sync {
     /// # Errors
     /// If a text cannot be encoded; [`Error::Interrupted`] if `watch` says so.
     fn evaluate(&self, model: &SentenceTransformer, watch: Watch<'_>) -> Result<Vec<(String, f64)>>;
+
+    /// Whether it can measure a model that is being trained. By default it can.
+    ///
+    /// # Errors
+    /// If it cannot, with the reason.
+    fn check_training(&self) -> Result<()> {
+        Ok(())
+    }
 }
 
 /// Who looks on while a model is evaluated. By default nobody does.

@@ -4,7 +4,9 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
+
+use crate::json::null_is_nan;
 
 /// One entry. The names are those of `log_history` in the `trainer_state.json` of transformers, which can be read as a list
 /// of these.
@@ -30,11 +32,6 @@ pub struct LogEntry {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seconds: Option<f64>,
     /// Everything else, by name: what an evaluation found. NaN is written as null.
-    #[serde(flatten, deserialize_with = "null_is_nan")]
+    #[serde(flatten, deserialize_with = "null_is_nan::<BTreeMap<_, _>, _, _>")]
     pub metrics: BTreeMap<String, f64>,
-}
-
-fn null_is_nan<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, f64>, D::Error> {
-    let numbers = BTreeMap::<String, Option<f64>>::deserialize(deserializer)?;
-    Ok(numbers.into_iter().map(|(name, value)| (name, value.unwrap_or(f64::NAN))).collect())
 }

@@ -5,9 +5,10 @@
 
 use std::path::Path;
 
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::json::null_is_nan;
 use crate::log::LogEntry;
 use crate::{Error, Result};
 
@@ -140,7 +141,7 @@ pub struct Evaluation {
     /// The name of the data, if it has one.
     pub name: Option<String>,
     /// Names, without that of the data, and values. NaN is written as null.
-    #[serde(deserialize_with = "null_is_nan")]
+    #[serde(deserialize_with = "null_is_nan::<Vec<_>, _, _>")]
     pub metrics: Vec<(String, f64)>,
     /// The name of the metric that says which model is better.
     pub primary: String,
@@ -152,11 +153,6 @@ impl Evaluation {
     pub fn full_name(&self, metric: &str) -> String {
         self.name.as_ref().map_or_else(|| metric.to_owned(), |name| format!("{name}_{metric}"))
     }
-}
-
-fn null_is_nan<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<(String, f64)>, D::Error> {
-    let numbers = Vec::<(String, Option<f64>)>::deserialize(deserializer)?;
-    Ok(numbers.into_iter().map(|(name, value)| (name, value.unwrap_or(f64::NAN))).collect())
 }
 
 /// An example for the page of a model: which sentence is most similar?

@@ -56,6 +56,28 @@ impl Preset {
             ],
         }
     }
+
+    /// The learning rates of a training of so many updates.
+    pub(crate) fn schedule(
+        self,
+        arguments: &TrainingArguments,
+        datasets: &[Dataset],
+        updates: usize,
+    ) -> Schedule {
+        let total = if self == Self::Trainer || arguments.max_updates().is_some() {
+            updates
+        } else {
+            let rows = datasets.iter().map(Dataset::len).min().unwrap_or(0);
+            let whole = rows / arguments.per_device_train_batch_size * datasets.len();
+            (whole as f64 * arguments.num_train_epochs) as usize
+        };
+        Schedule {
+            kind: arguments.lr_scheduler_type,
+            learning_rate: arguments.learning_rate,
+            warmup: arguments.warmup(total),
+            total,
+        }
+    }
 }
 
 /// Everything that a training is made of.
@@ -173,13 +195,7 @@ impl<'a> Training<'a> {
         let batches = sampler.batches_per_epoch();
         let updates =
             Updates::new(batches, accumulation, arguments.num_train_epochs, arguments.max_updates());
-        let total = self.scheduled(updates.total);
-        let schedule = Schedule {
-            kind: arguments.lr_scheduler_type,
-            learning_rate: arguments.learning_rate,
-            warmup: arguments.warmup(total),
-            total,
-        };
+        let schedule = self.preset.schedule(arguments, &self.datasets, updates.total);
         self.model.set_gradient_checkpointing(arguments.gradient_checkpointing);
         let prepared = Prepared::all(
             &self.datasets,
@@ -320,17 +336,6 @@ impl<'a> Training<'a> {
         Ok(Trained { model: self.model, state, updates })
     }
 
-    /// Updates after which the learning rate has run its course, of a training of `updates`.
-    fn scheduled(&self, updates: usize) -> usize {
-        let arguments = self.arguments;
-        if self.preset == Preset::Trainer || arguments.max_updates().is_some() {
-            return updates;
-        }
-        let rows = self.datasets.iter().map(Dataset::len).min().unwrap_or(0);
-        let whole = rows / arguments.per_device_train_batch_size * self.datasets.len();
-        (whole as f64 * arguments.num_train_epochs) as usize
-    }
-
     /// What a training that goes on must have in common with the one that began.
     fn settings(&self) -> Value {
         let mut settings = serde_json::to_value(self.arguments).unwrap_or_default();
@@ -356,6 +361,9 @@ impl<'a> Training<'a> {
         if self.arguments.load_best_model_at_end && self.evaluator.is_none() {
             let message = "load_best_model_at_end needs an evaluation that says which model is the best";
             return Err(Error::Argument(message.to_owned()));
+        }
+        if let Some(evaluator) = self.evaluator {
+            evaluator.check_training()?;
         }
         Sampler::new(&datasets, Settings::of(self.arguments, datasets.len()))
     }

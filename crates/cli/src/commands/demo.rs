@@ -10,10 +10,11 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use sentir::train::arguments::TrainingArguments;
 use sentir::train::demo::{Demo, Language, Scores};
-use sentir::train::doctor;
+use sentir::train::doctor::{self, Case};
 use sentir::train::losses::MultipleNegativesRanking;
 use sentir::train::record::{self, Evaluation, Source, TrainingRecord};
 use sentir::train::scratch::{StaticTraining, train_static, write_static};
+use sentir::train::trainer::Preset;
 use sentir::train::trainer::{Event, Trained};
 use sentir::train::update::Frozen;
 use sentir::{EncodeOptions, SearchOptions, SentenceTransformer, directory, search};
@@ -135,8 +136,16 @@ fn make(
 
     let loss = MultipleNegativesRanking { scale: options.scale, ..MultipleNegativesRanking::default() };
     let data = [pairs];
-    let examination =
-        doctor::examine(&data, &untrained, &loss, &options.arguments, Frozen::default(), None, flag)?;
+    let examination = doctor::examine(Case {
+        datasets: &data,
+        model: &untrained,
+        loss: &loss,
+        arguments: &options.arguments,
+        preset: Preset::default(),
+        frozen: Frozen::default(),
+        lora: None,
+        interrupt: flag,
+    })?;
     let found = examination.to_findings();
     say(format_args!(
         "\nThe training doctor looks at the data: {}",

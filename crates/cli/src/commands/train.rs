@@ -1,6 +1,7 @@
 //! `sentir train`: fine-tune a model on pairs, triplets or labelled texts. Arguments, settings from a file, and what people see
 //! while it runs; the training itself is in the library.
 
+mod measuring;
 mod scratch;
 mod settings;
 
@@ -12,11 +13,11 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use sentir::train::arguments::IntervalStrategy;
 use sentir::train::data::Dataset;
-use sentir::train::doctor::{self, Examination, Severity};
-use sentir::train::evaluate::{EvalLoss, Evaluator, Several};
+use sentir::train::doctor::{self, Case, Examination, Severity};
+use sentir::train::evaluate::Evaluator;
 use sentir::train::log::LogEntry;
 use sentir::train::losses::{self, Loss};
-use sentir::train::record::{self, Energy, Measured, Source};
+use sentir::train::record::{self, Energy, Source};
 use sentir::train::report::{self, Report};
 use sentir::train::trainer::{Event, Preset, Trained, Training};
 use sentir::train::update::Frozen;
@@ -28,6 +29,7 @@ use crate::evaluation::EvaluationArguments;
 use crate::interrupt::{self, Interrupted};
 use crate::model;
 use crate::terminal::{self, Progress, grouped, notice, size};
+use measuring::{eval_datasets, evaluator, measured};
 use settings::Settings;
 
 /// Fine-tune a model on your own data
@@ -200,9 +202,17 @@ pub(crate) fn run(arguments: &Arguments, global: &Global) -> Result<()> {
     let frozen = Frozen { embeddings: settings.freeze_embeddings, layers: settings.freeze_layers };
     let look = |datasets: &[Dataset], settings: &Settings| {
         let _polling = interrupt::polling();
-        let lora = settings.lora.as_ref();
-        doctor::examine(datasets, &model, &*loss, &settings.arguments, frozen, lora, interrupt::flag())
-            .map_err(stopped)
+        let case = Case {
+            datasets,
+            model: &model,
+            loss: &*loss,
+            arguments: &settings.arguments,
+            preset: settings.preset,
+            frozen,
+            lora: settings.lora.as_ref(),
+            interrupt: interrupt::flag(),
+        };
+        doctor::examine(case).map_err(stopped)
     };
     let mut examination = look(&datasets, &settings)?;
     if arguments.fix {
@@ -262,7 +272,10 @@ pub(crate) fn run(arguments: &Arguments, global: &Global) -> Result<()> {
     })?;
     let outcome = outcome(&settings.out, &trained, parameters);
     write_report(&settings, &*loss, &trained, &outcome)?;
-    let measured = evaluator.as_ref().map_or_else(Vec::new, |all| measured(all, &classes, &trained.model));
+    let measured = match &evaluator {
+        Some(all) => measured(all, &classes, &trained)?,
+        None => Vec::new(),
+    };
     let source = Source {
         directory: &settings.out,
         base_model: settings.base_model(),
@@ -349,59 +362,6 @@ fn dry_run(training: Training<'_>, mut examination: Examination, json: bool) -> 
         examination.facts.seconds_per_update = trained.state.log.first().and_then(|entry| entry.seconds);
     }
     terminal::answer(json, &examination, |out| write!(out, "{}", examination.to_text()))
-}
-
-/// What measures the model during training, if something does, and the classes of all; the first says which model is better.
-fn evaluator<'a>(
-    arguments: &Arguments,
-    settings: &Settings,
-    loss: &'a dyn Loss,
-    guide: Option<&'a SentenceTransformer>,
-    quiet: bool,
-) -> Result<(Option<Several<'a>>, Vec<&'static str>)> {
-    let mut all: Vec<(&'static str, Box<dyn Evaluator + 'a>)> = Vec::new();
-    for (class, evaluator) in arguments.evaluation.evaluators(quiet)? {
-        if class == "LabelAccuracyEvaluator" {
-            bail!(
-                "--eval-suite: label-accuracy measures by a classifier that was made with one model, and training changes the model; measure it afterwards with sentir evaluate"
-            );
-        }
-        all.push((class, evaluator));
-    }
-    let eval = eval_datasets(arguments, settings)?;
-    if !eval.is_empty() {
-        all.push(("", Box::new(EvalLoss::new(eval, loss, guide, &settings.arguments)?)));
-    }
-    let (classes, all): (Vec<&str>, Vec<_>) = all.into_iter().unzip();
-    Ok((if all.is_empty() { None } else { Some(Several::new(all)?) }, classes))
-}
-
-/// What the card says of each evaluator; the loss is none.
-fn measured(all: &Several<'_>, classes: &[&str], model: &SentenceTransformer) -> Vec<Measured> {
-    let mut measured: Vec<Measured> = all
-        .parts()
-        .zip(classes)
-        .filter(|(_, class)| !class.is_empty())
-        .map(|((own, metrics), class)| Measured {
-            class: (*class).to_owned(),
-            name: own.name().to_owned(),
-            primary: own.primary_metric(model),
-            metrics: metrics.to_vec(),
-        })
-        .collect();
-    // Nothing was measured by this process (it went on after the last evaluation): the log does not say what is whose.
-    if measured.iter().any(|own| own.metrics.is_empty()) {
-        measured.truncate(1);
-    }
-    measured
-}
-
-/// What the loss is measured on.
-fn eval_datasets(arguments: &Arguments, settings: &Settings) -> Result<Vec<Dataset>> {
-    if arguments.eval_data.is_empty() {
-        return Ok(Vec::new());
-    }
-    Ok(vec![Dataset::read("eval", &arguments.eval_data, settings.columns.as_deref())?])
 }
 
 /// What is to be said of a training beside its arguments.

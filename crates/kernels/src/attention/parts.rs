@@ -142,7 +142,7 @@ pub(super) fn product<S: Simd, K: Kind>(
     assert!((rows - 1) * a_row + (steps - 1) * a_step < a.len(), "the first operand");
     assert!(steps * columns <= b.len(), "the second operand");
     let to = &mut to[..rows * columns];
-    let mut sums = [[0.0; tile::PANEL]; tile::MOST_ROWS];
+    let mut sums = tile::Sums::ZERO;
     let mut column = 0;
     while column < columns {
         let panels = match (columns - column) / PANEL {
@@ -178,7 +178,7 @@ pub(super) fn product<S: Simd, K: Kind>(
                     }
                 }
                 // Loops over indices: iterators over pairs of chunks are calls here, with a division each.
-                for (i, sums) in sums[..count].iter().enumerate() {
+                for (i, sums) in sums.0[..count].iter().enumerate() {
                     let to = &mut to[(row + i) * columns + column..][..panels * PANEL];
                     for at in (0..panels * PANEL).step_by(S::LANES) {
                         let sum = simd.load(&sums[at..]);

@@ -7,7 +7,7 @@ use crate::simd::{Isa, Kernel, Simd};
 use crate::threads;
 
 /// Numbers that one thread converts at least.
-const NUMBERS_PER_THREAD: usize = 32 * 1024;
+const NUMBERS_PER_THREAD: usize = 8 * 1024;
 
 /// Rows of words. For int8, number = (byte − zero) · scale, both of its row.
 pub(super) struct Operand<'a> {
@@ -141,7 +141,7 @@ pub(crate) fn as_halves(words: &mut [u32]) -> &mut [u16] {
     unsafe { std::slice::from_raw_parts_mut(words.as_mut_ptr().cast(), words.len() * 2) }
 }
 
-fn as_bytes(words: &mut [u32]) -> &mut [u8] {
+pub(super) fn as_bytes(words: &mut [u32]) -> &mut [u8] {
     // SAFETY: a word is four bytes; every bit pattern is valid for both.
     unsafe { std::slice::from_raw_parts_mut(words.as_mut_ptr().cast(), words.len() * 4) }
 }

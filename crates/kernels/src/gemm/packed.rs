@@ -1,7 +1,7 @@
 //! Weights in the order in which a product reads them.
 
 use super::WeightType;
-use super::operand::{as_halves, as_words};
+use super::operand::{as_bytes, as_halves, as_words};
 use super::tile::PANEL;
 use crate::buffer::Buffer;
 use crate::simd::{Kernel, Simd, isa};
@@ -65,46 +65,34 @@ const MOST_INT8_INPUTS: usize = 1 << 16;
 impl PackedMatrix {
     /// Packs a row-major weight `[n, k]`. Panics for int8 with more than 65,536 inputs.
     pub fn pack(weight: &[f32], n: usize, k: usize, kind: WeightType) -> Self {
-        if kind == WeightType::F32 {
+        if kind != WeightType::Int8 {
             let mut packed = Self::default();
             packed.repack(Plain { values: weight, outputs: n, inputs: k, transposed: false }, kind);
             return packed;
         }
         assert_eq!(Some(weight.len()), n.checked_mul(k), "a weight of [{n}, {k}]");
+        assert!(k <= MOST_INT8_INPUTS, "{k} inputs are too many for int8");
         let panel = k.div_ceil(kind.group()) * PANEL;
         let count = n.div_ceil(PANEL);
         let mut panels = Buffer::zeros(count * panel);
         let rows = |i: usize| &weight[i * PANEL * k..((i + 1) * PANEL).min(n) * k];
-        let (mut scales, mut totals) = (Vec::new(), Vec::new());
-        if kind == WeightType::Int8 {
-            assert!(k <= MOST_INT8_INPUTS, "{k} inputs are too many for int8");
-            scales = vec![0.0; count * PANEL];
-            totals = vec![0; count * PANEL];
-            threads::pieces(&mut scales, PANEL, |i, scales| {
-                for (row, scale) in rows(i).chunks_exact(k.max(1)).zip(scales) {
-                    *scale = row.iter().fold(0.0f32, |largest, w| largest.max(w.abs())) / 127.0;
-                }
-            });
-        }
+        let (mut scales, mut totals) = (vec![0.0; count * PANEL], vec![0; count * PANEL]);
+        let isa = isa();
+        threads::pieces(&mut scales, PANEL, |i, scales| {
+            for (row, scale) in rows(i).chunks_exact(k.max(1)).zip(scales) {
+                *scale = row.iter().fold(0.0f32, |largest, w| largest.max(w.abs())) / 127.0;
+            }
+        });
         if panel > 0 {
-            threads::pieces(panels.words_mut(), panel, |i, panel| match kind {
-                WeightType::Int8 => fill(rows(i), k, kind.group(), panel, |group, row| {
-                    let scale = scales[i * PANEL + row];
-                    let mut bytes = [0; 4];
-                    for (byte, w) in bytes.iter_mut().zip(group) {
-                        let quantised = if scale > 0.0 { (w / scale).round_ties_even() } else { 0.0 };
-                        *byte = (quantised as i8).cast_unsigned();
-                    }
-                    u32::from_le_bytes(bytes)
-                }),
-                // Rounded in the same way on every machine, down to the smallest: the words may go into a file.
-                _ => fill(rows(i), k, kind.group(), panel, |group, _| {
-                    let high = group.get(1).map_or(0, |&w| u32::from(bf16(w)));
-                    high << 16 | u32::from(bf16(group[0]))
-                }),
+            threads::pieces(panels.words_mut(), panel, |i, panel| {
+                isa.run(FillRows {
+                    rows: rows(i),
+                    k,
+                    group: kind.group(),
+                    scales: &scales[i * PANEL..],
+                    panel,
+                });
             });
-        }
-        if kind == WeightType::Int8 {
             let words = panels.words();
             threads::pieces(&mut totals, PANEL, |i, totals| {
                 for step in words[i * panel..][..panel].chunks_exact(PANEL) {
@@ -178,7 +166,7 @@ impl PackedMatrix {
                 (true, _) => isa.run(FillTransposed { values, n, columns, group: kind.group(), panel }),
                 (false, _) => {
                     let rows = &values[columns.start * k..columns.end * k];
-                    isa.run(FillRows { rows, k, group: kind.group(), panel });
+                    isa.run(FillRows { rows, k, group: kind.group(), scales: &[], panel });
                 }
             }
         });
@@ -274,25 +262,14 @@ impl PackedMatrix {
     }
 }
 
-/// Fills one panel from at most 64 rows of k numbers. `word` makes a word of `group` numbers of a row, or of what is left.
-fn fill(rows: &[f32], k: usize, group: usize, panel: &mut [u32], word: impl Fn(&[f32], usize) -> u32) {
-    // As many steps at a time as keep the lines that are written in the cache.
-    const STEPS: usize = 16;
-    for (block, panel) in panel.chunks_mut(STEPS * PANEL).enumerate() {
-        for (j, row) in rows.chunks_exact(k).enumerate() {
-            let row = &row[block * STEPS * group..];
-            for (step, numbers) in row.chunks(group).take(panel.len() / PANEL).enumerate() {
-                panel[step * PANEL + j] = word(numbers, j);
-            }
-        }
-    }
-}
-
-/// Fills one panel from at most 64 rows of k numbers, as [`fill`] does, in f32 or bf16. bf16 is rounded as activations are.
+/// Fills one panel from at most 64 rows of k numbers, for int8 with the scales of these rows.
+///
+/// Numbers are rounded in the same way on every machine, down to the smallest: the words may go into a file.
 struct FillRows<'a> {
     rows: &'a [f32],
     k: usize,
     group: usize,
+    scales: &'a [f32],
     panel: &'a mut [u32],
 }
 
@@ -307,17 +284,20 @@ impl Kernel for FillRows<'_> {
         for (block, panel) in self.panel.chunks_mut(STEPS * PANEL).enumerate() {
             let first = block * STEPS * self.group;
             let numbers = first..(first + STEPS * self.group).min(self.k);
-            for (row, words) in self.rows.chunks_exact(self.k).zip(words.chunks_exact_mut(STEPS)) {
-                let from = &row[numbers.clone()];
-                if self.group == 1 {
-                    words[..from.len()].copy_from_slice(as_words(from));
-                    continue;
+            for (j, row) in self.rows.chunks_exact(self.k).enumerate() {
+                let (from, words) = (&row[numbers.clone()], &mut words[j * STEPS..][..STEPS]);
+                // What is left of an earlier block.
+                if numbers.len() < STEPS * self.group {
+                    words.fill(0);
                 }
-                let to = as_halves(words);
-                for at in (0..from.len()).step_by(S::LANES) {
-                    let whole = from.len() - at >= S::LANES;
-                    let v = if whole { simd.load(&from[at..]) } else { simd.load_part(&from[at..]) };
-                    simd.store_bf16(v, &mut to[at..]);
+                // Loops that the compiler makes vectors of.
+                match self.group {
+                    1 => words[..from.len()].copy_from_slice(as_words(from)),
+                    2 => as_halves(words).iter_mut().zip(from).for_each(|(to, &x)| *to = bf16(x)),
+                    _ => {
+                        let scale = self.scales[j];
+                        as_bytes(words).iter_mut().zip(from).for_each(|(to, &x)| *to = int8(x, scale));
+                    }
                 }
             }
             let columns = panel.len() / PANEL;
@@ -355,6 +335,15 @@ impl Kernel for FillTransposed<'_> {
             }
         }
     }
+}
+
+/// x / scale to the nearest integer, ties to even, as its byte; zero for a scale of zero.
+#[inline(always)]
+fn int8(x: f32, scale: f32) -> u8 {
+    // A number as large as this one has no fraction: the sum is rounded to an integer, in its lowest bits.
+    const WHOLE: f32 = 1.5 * (1 << 23) as f32;
+    let quotient = if scale > 0.0 { x / scale } else { 0.0 };
+    (quotient + WHOLE).to_bits() as u8
 }
 
 /// To the nearest, ties to even.

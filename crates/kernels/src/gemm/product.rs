@@ -172,7 +172,7 @@ impl<K: Kind> Kernel for Block<'_, K> {
         let few = self.rows.len() <= 2 && tile::width::<S>() < PANEL;
         let width = if few { 4 * S::LANES } else { tile::width::<S>() };
         let totals = self.weight.totals().as_ptr();
-        let mut sums = [[0.0; PANEL]; MOST_ROWS];
+        let mut sums = tile::Sums::ZERO;
         for part in 0..parts {
             let (first, last) = ((part * steps).min(all), ((part + 1) * steps).min(all));
             for column in self.columns.clone().step_by(width) {
@@ -257,6 +257,21 @@ impl<K: Kind> Block<'_, K> {
         columns: std::ops::Range<usize>,
         (is_later, is_last): (bool, bool),
     ) {
+        let Epilogue { bias, activation, residual, .. } = self.epilogue;
+        let bias = bias.filter(|_| is_last);
+        let residual = residual.filter(|_| is_last);
+        let activation = if is_last { activation } else { Activation::Identity };
+        // What nearly all tiles are is a loop of its own: it asks nothing for each vector.
+        if let (Some(bias), None, false, true) =
+            (bias, residual, is_later, columns.len() == tile::width::<S>())
+        {
+            return match activation {
+                Activation::Identity => self.whole(simd, sums, rows, columns.start, bias, |y| y),
+                other => {
+                    self.whole(simd, sums, rows, columns.start, bias, |y| activation::vector(simd, y, other))
+                }
+            };
+        }
         let n = self.weight.outputs();
         for column in columns.clone().step_by(S::LANES) {
             let width = S::LANES.min(columns.end - column);
@@ -265,9 +280,8 @@ impl<K: Kind> Block<'_, K> {
             };
             // What belongs to the columns is loaded once for all rows.
             let scales = if K::GROUP == 4 { load(&self.weight.scales()[column..]) } else { simd.splat(1.0) };
-            let bias = self.epilogue.bias.filter(|_| is_last).map(|bias| load(&bias[column..]));
-            let residual = self.epilogue.residual.filter(|_| is_last);
-            for (row, sums) in rows.clone().zip(sums) {
+            let bias = bias.map(|bias| load(&bias[column..]));
+            for (row, sums) in rows.clone().zip(&sums.0) {
                 let at = row * n + column;
                 // SAFETY: row < m and column + width ≤ n, so this lies in `out`; it belongs to this block.
                 let out = unsafe { std::slice::from_raw_parts_mut(self.out.get().add(at), width) };
@@ -281,13 +295,40 @@ impl<K: Kind> Block<'_, K> {
                 if let Some(bias) = bias {
                     y = simd.add(y, bias);
                 }
-                if is_last {
-                    y = activation::vector(simd, y, self.epilogue.activation);
-                }
+                y = activation::vector(simd, y, activation);
                 if let Some(residual) = residual {
                     y = simd.add(y, load(&residual[at..]));
                 }
                 if width == S::LANES { simd.store(y, out) } else { simd.store_part(y, out) }
+            }
+        }
+    }
+
+    /// [`Block::finish`] for a tile of whole vectors that is complete, with a bias and without a residual.
+    #[inline(always)]
+    fn whole<S: Simd>(
+        &self,
+        simd: S,
+        sums: &tile::Sums,
+        rows: std::ops::Range<usize>,
+        column: usize,
+        bias: &[f32],
+        activation: impl Fn(S::Vector) -> S::Vector,
+    ) {
+        let (n, width) = (self.weight.outputs(), tile::width::<S>());
+        let bias = &bias[column..column + width];
+        let scales = if K::GROUP == 4 { &self.weight.scales()[column..column + width] } else { bias };
+        for (row, sums) in rows.zip(&sums.0) {
+            let sums = &sums[..width];
+            let own = simd.splat(if K::GROUP == 4 { self.x.scales[row] } else { 1.0 });
+            // SAFETY: row < m and column + width ≤ n, so this lies in `out`; it belongs to this block.
+            let out = unsafe { std::slice::from_raw_parts_mut(self.out.get().add(row * n + column), width) };
+            for at in (0..width).step_by(S::LANES) {
+                let mut y = simd.load(&sums[at..]);
+                if K::GROUP == 4 {
+                    y = simd.mul(y, simd.mul(simd.load(&scales[at..]), own));
+                }
+                simd.store(activation(simd.add(y, simd.load(&bias[at..]))), &mut out[at..]);
             }
         }
     }

@@ -12,8 +12,14 @@ pub(crate) const MOST_ROWS: usize = 6;
 /// Words that each step of a tile asks for ahead: two lines of the cache.
 pub(crate) const LATER_WORDS: usize = 32;
 
-/// The sums of a tile, row by row.
-pub(crate) type Sums = [[f32; PANEL]; MOST_ROWS];
+/// The sums of a tile, row by row. Vectors that lie across lines of the cache would cost twice.
+#[derive(Clone, Copy)]
+#[repr(align(64))]
+pub(crate) struct Sums(pub(crate) [[f32; PANEL]; MOST_ROWS]);
+
+impl Sums {
+    pub(crate) const ZERO: Self = Self([[0.0; PANEL]; MOST_ROWS]);
+}
 
 /// What a word holds and how two of them are multiplied.
 pub(crate) trait Kind: Copy + Send + Sync {
@@ -182,7 +188,7 @@ pub(crate) struct Operands<'a> {
 }
 
 /// Σ over steps of A(row, step) · B(step, column), for M rows and N vectors of columns, each sum in the order of steps;
-/// row i of the result is `to[i]`.
+/// row i of the result is `to.0[i]`.
 ///
 /// # Safety
 /// What `Operands` describes for M rows, N vectors and all steps must be readable.
@@ -222,7 +228,7 @@ unsafe fn tile<S: Simd, K: Kind, const M: usize, const N: usize>(simd: S, o: Ope
     }
     for i in 0..M {
         for v in 0..N {
-            simd.store(K::finish(simd, sums[i][v]), &mut to[i][v * S::LANES..]);
+            simd.store(K::finish(simd, sums[i][v]), &mut to.0[i][v * S::LANES..]);
         }
     }
 }

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::{Case, Finding, Severity, of};
 use crate::samplers::{Batch, BatchSampler};
-use crate::schedule::{Schedule, SchedulerType, Updates};
+use crate::schedule::{SchedulerType, Updates};
 
 /// Trainings of fewer updates hardly change a model.
 const FEW_UPDATES: usize = 10;
@@ -52,9 +52,7 @@ impl Course {
         let updates =
             Updates::new(batches, accumulation, arguments.num_train_epochs, arguments.max_updates());
         let total = updates.total;
-        let (kind, learning_rate) = (arguments.lr_scheduler_type, arguments.learning_rate);
-        let warmup = arguments.warmup(total);
-        let schedule = Schedule { kind, learning_rate, warmup, total };
+        let schedule = case.preset.schedule(arguments, case.datasets, total);
         let last = total.saturating_sub(1);
         let rate = |percent: usize| {
             // Not percent · total: that need not fit.
@@ -62,7 +60,7 @@ impl Course {
             Rate { percent, update: update + 1, learning_rate: schedule.rate(update) }
         };
         // Rates rise until the warm-up is over, and never after it.
-        let highest = if kind == SchedulerType::Constant { 0 } else { warmup.min(last) };
+        let highest = if schedule.kind == SchedulerType::Constant { 0 } else { schedule.warmup.min(last) };
         Self {
             batches_per_epoch: batches,
             batches_in_first_epoch: epoch.len(),
@@ -70,7 +68,7 @@ impl Course {
             updates_per_epoch: updates.per_epoch,
             updates: total,
             epochs: updates.epochs,
-            warmup,
+            warmup: schedule.warmup,
             highest_rate: schedule.rate(highest),
             rates: (0..=100).step_by(10).map(rate).collect(),
         }

@@ -89,6 +89,17 @@ fn run(
     run_on(model, data, loss, arguments, Frozen::default(), None)
 }
 
+fn case<'a>(
+    model: &'a SentenceTransformer,
+    datasets: &'a [Dataset],
+    loss: &'a dyn Loss,
+    arguments: &'a TrainingArguments,
+    interrupt: &'a AtomicBool,
+) -> Case<'a> {
+    let (preset, frozen) = Default::default();
+    Case { datasets, model, loss, arguments, preset, frozen, lora: None, interrupt }
+}
+
 fn run_on(
     model: &SentenceTransformer,
     datasets: &[Dataset],
@@ -98,7 +109,7 @@ fn run_on(
     available: Option<u64>,
 ) -> Examination {
     let interrupt = &AtomicBool::new(false);
-    examine_with(Case { datasets, model, loss, arguments, frozen, lora: None, interrupt }, available).unwrap()
+    examine_with(Case { frozen, ..case(model, datasets, loss, arguments, interrupt) }, available).unwrap()
 }
 
 fn codes(examination: &Examination) -> Vec<(&'static str, Severity)> {
@@ -168,10 +179,27 @@ fn json_has_names_of_its_own() {
 }
 
 #[test]
+fn with_the_preset_fit_the_rate_ends_with_the_whole_batches() {
+    let (model, data, never) = (bert(), [dataset(&PAIRS, None)], AtomicBool::new(false));
+    let arguments =
+        TrainingArguments { per_device_train_batch_size: 8, num_train_epochs: 10.0, ..arguments() };
+    let last = |preset| {
+        let found = examine(Case { preset, ..case(&model, &data, &*mnrl(), &arguments, &never) }).unwrap();
+        let course = found.facts.course.unwrap();
+        assert_eq!(course.updates, 20);
+        course.rates.iter().map(|rate| rate.learning_rate).collect::<Vec<_>>()
+    };
+    // Linear to nothing after the 20 updates that there are, or after 10: 12 rows hold one whole batch of 8.
+    let rates = [last(Preset::Trainer), last(Preset::Fit)];
+    assert!((rates[0][5] - 0.5 * arguments.learning_rate).abs() < 1e-12 && rates[0][10] > 0.0, "{rates:?}");
+    assert!(rates[1][5..].iter().all(|&rate| rate == 0.0) && rates[1][4] > 0.0, "{rates:?}");
+}
+
+#[test]
 fn an_interrupt_ends_it() {
     let (model, data) = (bert(), [dataset(&PAIRS, None)]);
     let stop = AtomicBool::new(true);
-    let found = examine(&data, &model, &*mnrl(), &arguments(), Frozen::default(), None, &stop);
+    let found = examine(case(&model, &data, &*mnrl(), &arguments(), &stop));
     assert!(matches!(found, Err(Error::Interrupted)));
 }
 
@@ -231,8 +259,7 @@ fn a_hundred_thousand_rows_of_the_worst_kind() {
     for (answer, code) in kinds {
         let columns = vec![column("anchor", &alike), column("positive", answer)];
         let datasets = &[Dataset::new("train", columns, None).unwrap()];
-        let (model, loss, interrupt, frozen) = (&model, &*own, &interrupt, Frozen::default());
-        let case = Case { datasets, model, loss, arguments, frozen, lora: None, interrupt };
+        let case = case(&model, datasets, &*own, arguments, &interrupt);
         let sampler = Sampler::new(&[&datasets[0]], Settings::of(arguments, 1)).unwrap();
         let found = batches::check(case, &sampler.epoch(0)).unwrap();
         let found = found.iter().find(|finding| finding.code == code).unwrap();

@@ -79,4 +79,10 @@ impl Evaluator for LabelAccuracy {
         let right = found.iter().zip(&self.labels).filter(|(found, label)| Some(found.best()) == **label);
         Ok(vec![(self.primary_metric(model), right.count() as f64 / self.labels.len() as f64)])
     }
+
+    fn check_training(&self) -> Result<()> {
+        let message = "label accuracy measures by a classifier that was made with one model, and training changes the model; \
+                       measure it afterwards with sentir evaluate";
+        Err(Error::Argument(message.to_owned()))
+    }
 }

@@ -55,4 +55,8 @@ impl Evaluator for Several<'_> {
         });
         Ok(found.into_iter().flatten().collect())
     }
+
+    fn check_training(&self) -> Result<()> {
+        self.evaluators.iter().try_for_each(|evaluator| evaluator.check_training())
+    }
 }
