@@ -1,7 +1,8 @@
 //! What the processor could do, and what the matrix product gets out of it, in each type. Run on a quiet machine:
 //!
-//! `cargo run --release -p sentir-kernels --example peak [THREADS]` prints a table; with `--json`, the peaks alone as one
-//! line. A peak is that of multiply-adds in registers. Each figure is the best of several short runs.
+//! `cargo run --release -p sentir-kernels --example peak [THREADS]` prints a table; with `--json`, the peaks and the bandwidth of
+//! memory alone as one line. A peak is that of multiply-adds in registers; bandwidth that of reading what is in no cache, by all threads. Each
+//! figure is the best of several short runs.
 #![allow(clippy::print_stdout)]
 
 use std::hint::black_box;
@@ -52,6 +53,25 @@ impl Kernel for Chains {
     }
 }
 
+/// Reads numbers, and uses them.
+struct Read<'a>(&'a [f32]);
+
+impl Kernel for Read<'_> {
+    type Output = f32;
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) -> f32 {
+        const CHAINS: usize = 8;
+        let mut sums = [simd.splat(0.0); CHAINS];
+        for numbers in self.0.chunks_exact(CHAINS * S::LANES) {
+            for (sum, numbers) in sums.iter_mut().zip(numbers.chunks_exact(S::LANES)) {
+                *sum = simd.add(*sum, simd.load(numbers));
+            }
+        }
+        simd.sum(sums.into_iter().fold(simd.splat(0.0), |total, sum| simd.add(total, sum)))
+    }
+}
+
 /// The shortest of several runs, in seconds.
 fn best(seconds: f64, mut run: impl FnMut()) -> f64 {
     let started = Instant::now();
@@ -82,16 +102,24 @@ fn main() {
         });
         (kind, name, operations as f64 / seconds / 1e9)
     });
+    // More than caches hold.
+    const NUMBERS: usize = 64 << 20;
+    let numbers = vec![1.0f32; threads * NUMBERS];
+    let seconds = best(0.5, || {
+        black_box(pool.broadcast(|thread| isa().run(Read(&numbers[thread.index() * NUMBERS..][..NUMBERS]))));
+    });
+    let bandwidth = size_of_val(&numbers[..]) as f64 / seconds / 1e9;
+    drop(numbers);
     if json {
         let fields = peaks.map(|(_, name, peak)| format!("\"{name}\": {peak:.1}"));
         println!(
-            "{{\"isa\": \"{}\", \"threads\": {threads}, \"peak_gflops\": {{{}}}}}",
+            "{{\"isa\": \"{}\", \"threads\": {threads}, \"peak_gflops\": {{{}}}, \"read_gbytes\": {bandwidth:.1}}}",
             isa().name(),
             fields.join(", ")
         );
         return;
     }
-    println!("{}, {threads} threads", isa().name());
+    println!("{}, {threads} threads, memory read {bandwidth:.1} GB/s", isa().name());
     for (kind, name, peak) in peaks {
         println!("\n{name}: peak {peak:.0} Gop/s\n     m     k     n    Gop/s  % of peak");
         for (k, n) in

@@ -39,11 +39,15 @@ const PRODUCTS: &str = "sentir, products alone";
 const BATCH: f64 = 512.0;
 
 impl Shape {
+    /// Numbers in the matrices of all layers.
+    fn weights(&self) -> f64 {
+        self.layers * (4.0 * self.width * self.width + 2.0 * self.width * self.feed_forward)
+    }
+
     /// Operations for sentences of these lengths, padding not counted; a multiply-add is two.
     pub(super) fn operations(&self, lengths: &[f64]) -> f64 {
-        let matrices = 4.0 * self.width * self.width + 2.0 * self.width * self.feed_forward;
-        let of = |length: &f64| 2.0 * length * (matrices + 2.0 * length * self.width);
-        self.layers * lengths.iter().map(of).sum::<f64>()
+        let attention = |length: &f64| 2.0 * length * self.width * self.layers;
+        lengths.iter().map(|length| 2.0 * length * (self.weights() + attention(length))).sum()
     }
 }
 
@@ -135,6 +139,17 @@ fn one_shape(
          nothing between them, and which part of sentir's time they take; they bound what all else could gain. Memory is the most that the process had.",
         own.join(", ")
     )?;
+    if workloads.contains(&"single") {
+        let bandwidth = median(peaks.iter().filter_map(|peak| peak["read_gbytes"].as_f64()).collect());
+        let read =
+            |(dtype, bytes): (&str, f64)| format!("{dtype} {:.1}", bytes * shape.weights() / bandwidth / 1e6);
+        let read = [("f32", 4.0), ("bf16", 2.0), ("int8", 1.0)].map(read).join(", ");
+        writeln!(
+            table,
+            "\nMemory in the same run, read by all threads: {bandwidth:.1} GB/s. The matrices of all layers come from it in, ms: {read}. A single sentence needs\n\
+             them all once, unless they fit into a cache."
+        )?;
+    }
     let one = if let [workload] = workloads { format!("-{workload}") } else { String::new() };
     record(&format!("encode-{}{one}", shape.name), &table, settings, &json!(versions), Some(settings.runs))
 }

@@ -1,5 +1,5 @@
 //! Seconds of a step of fine-tuning, 64 pairs of the lengths of questions, against PyTorch: forward, backward, clipping,
-//! AdamW. Weights are random: only the number of operations counts.
+//! AdamW. Weights are random: only the number of operations counts. For passages, what gradient checkpointing saves and costs.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -11,13 +11,44 @@ use super::encode::{SHAPES, random_model, workload_file};
 use super::{Settings, build_engine, json_line, median, number, record};
 use crate::{cargo, option, root};
 
-/// What is measured: a name, the type, our options, and the peer that computes the same.
-const CASES: [(&str, &str, &[&str], bool); 5] = [
-    ("f32", "f32", &[], true),
-    ("bf16", "bf16", &[], true),
-    ("bf16, gradient checkpointing", "bf16", &["--gradient-checkpointing"], false),
-    ("bf16, embeddings frozen", "bf16", &["--freeze-embeddings"], false),
-    ("f32, LoRA of rank 8", "f32", &["--lora"], false),
+/// What is measured.
+struct Case {
+    name: &'static str,
+    dtype: &'static str,
+    /// Ours.
+    options: &'static [&'static str],
+    /// Whether a peer computes the same.
+    peer: bool,
+}
+
+const QUESTIONS: &[Case] = &[
+    Case { name: "f32", dtype: "f32", options: &[], peer: true },
+    Case { name: "bf16", dtype: "bf16", options: &[], peer: true },
+    Case {
+        name: "bf16, gradient checkpointing",
+        dtype: "bf16",
+        options: &["--gradient-checkpointing"],
+        peer: false,
+    },
+    Case { name: "bf16, embeddings frozen", dtype: "bf16", options: &["--freeze-embeddings"], peer: false },
+    Case { name: "f32, LoRA of rank 8", dtype: "f32", options: &["--lora"], peer: false },
+];
+
+/// Pairs of passages: all 64 have room in 24 GB with gradient checkpointing only, so the same is measured without for a part.
+const PASSAGES: &[Case] = &[
+    Case {
+        name: "bf16, gradient checkpointing",
+        dtype: "bf16",
+        options: &["--gradient-checkpointing"],
+        peer: false,
+    },
+    Case {
+        name: "bf16, gradient checkpointing, 16 pairs",
+        dtype: "bf16",
+        options: &["--gradient-checkpointing", "--pairs", "16"],
+        peer: false,
+    },
+    Case { name: "bf16, 16 pairs", dtype: "bf16", options: &["--pairs", "16"], peer: false },
 ];
 
 /// Runs it. Options: `--shape`, a list; `--steps`; `--workload faq|passage`.
@@ -25,6 +56,7 @@ pub(super) fn run(settings: &Settings, arguments: &[&str]) -> Result<()> {
     let chosen = option(arguments, "--shape")?;
     let steps = option(arguments, "--steps")?.unwrap_or("2");
     let workload = option(arguments, "--workload")?.unwrap_or("faq");
+    let cases = if workload == "passage" { PASSAGES } else { QUESTIONS };
     build_engine("train_engine")?;
     cargo(&["build", "--release", "-p", "sentir-kernels", "--example", "peak"], &[])?;
     for shape in &SHAPES {
@@ -38,7 +70,7 @@ pub(super) fn run(settings: &Settings, arguments: &[&str]) -> Result<()> {
         for round in 1..=settings.runs {
             let mut peak = std::process::Command::new(root().join("target/release/examples/peak"));
             peaks.push(json_line(peak.args([&settings.threads.to_string(), "--json"]))?);
-            for (at, (name, dtype, options, peer)) in CASES.iter().enumerate() {
+            for (at, Case { name, dtype, options, peer }) in cases.iter().enumerate() {
                 let mut command = settings.engine("train_engine");
                 command.arg("--model").arg(&model).arg("--workload").arg(&file);
                 command.args(["--dtype", dtype, "--steps", steps]).args(*options);
@@ -83,7 +115,7 @@ pub(super) fn run(settings: &Settings, arguments: &[&str]) -> Result<()> {
         )?;
         writeln!(table, "|---|---|---|---|---|---|---|")?;
         for ((at, engine), own) in &runs {
-            let (name, dtype, ..) = CASES[*at];
+            let Case { name, dtype, .. } = cases[*at];
             let (seconds, tokens) = (step(own), number(own, "tokens"));
             let ours = step(&runs[&(*at, "sentir")]);
             let ratio = if *engine == "sentir" { "—".to_owned() } else { format!("{:.2}", seconds / ours) };
