@@ -165,6 +165,7 @@ pub(super) fn product<S: Simd, K: Kind>(
                     totals: std::ptr::null(),
                     steps: STEPS.min(steps - part),
                     later: &[],
+                    later_step: 0,
                 };
                 // SAFETY: row + count ≤ rows, part + steps of this part ≤ steps and column + columns of this tile ≤ columns,
                 // for which the operands are long enough, as was asserted above.

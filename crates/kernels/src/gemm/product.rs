@@ -172,6 +172,7 @@ impl<K: Kind> Kernel for Block<'_, K> {
         let few = self.rows.len() <= 2 && tile::width::<S>() < PANEL;
         let width = if few { 4 * S::LANES } else { tile::width::<S>() };
         let totals = self.weight.totals().as_ptr();
+        let tiles = self.rows.len().div_ceil(S::TILE_ROWS);
         let mut sums = tile::Sums::ZERO;
         for part in 0..parts {
             let (first, last) = ((part * steps).min(all), ((part + 1) * steps).min(all));
@@ -179,6 +180,7 @@ impl<K: Kind> Kernel for Block<'_, K> {
                 let panel = &self.weight.words()[column / PANEL * all * PANEL..];
                 let columns = width.min(self.columns.end - column);
                 let mut later = self.later(column, part, parts, steps);
+                let later_step = later.len().div_ceil(tiles * steps.max(1)).min(LATER_WORDS);
                 let mut row = self.rows.start;
                 while row < self.rows.end {
                     let rows = tile::next_rows(self.rows.end - row, S::TILE_ROWS);
@@ -192,8 +194,9 @@ impl<K: Kind> Kernel for Block<'_, K> {
                         totals: totals.wrapping_add(column),
                         steps: last - first,
                         later,
+                        later_step,
                     };
-                    later = &later[later.len().min(operands.steps * LATER_WORDS)..];
+                    later = &later[later.len().min(operands.steps * later_step)..];
                     self.expect(simd, row..row + rows, column..column + columns);
                     // SAFETY: `rows` rows of x begin at `row` and have at least `all` words each; a panel has `all` steps of
                     // 64 words, and `column % PANEL + width` does not exceed 64, nor do fewer vectors; for int8, there is a

@@ -9,7 +9,7 @@ pub(crate) const PANEL: usize = 64;
 /// Most rows of a tile.
 pub(crate) const MOST_ROWS: usize = 6;
 
-/// Words that each step of a tile asks for ahead: two lines of the cache.
+/// The most words that a step of a tile asks for ahead: two lines of the cache.
 pub(crate) const LATER_WORDS: usize = 32;
 
 /// The sums of a tile, row by row. Vectors that lie across lines of the cache would cost twice.
@@ -183,8 +183,10 @@ pub(crate) struct Operands<'a> {
     pub(crate) zeros: *const i32,
     pub(crate) totals: *const i32,
     pub(crate) steps: usize,
-    /// What will be needed later: each step asks for [`LATER_WORDS`] of it, so that they are there then.
+    /// What will be needed later: steps ask for it, so that it is there then.
     pub(crate) later: &'a [u32],
+    /// Words of it that a step asks for, at most [`LATER_WORDS`]: so many that memory is as busy in all steps.
+    pub(crate) later_step: usize,
 }
 
 /// Σ over steps of A(row, step) · B(step, column), for M rows and N vectors of columns, each sum in the order of steps;
@@ -207,7 +209,7 @@ unsafe fn tile<S: Simd, K: Kind, const M: usize, const N: usize>(simd: S, o: Ope
         }
     }
     // Without any, the first words of B are asked for, which are there.
-    let (later, later_step) = if o.later.is_empty() { (o.b, 0) } else { (o.later.as_ptr(), LATER_WORDS) };
+    let (later, later_step) = if o.later.is_empty() { (o.b, 0) } else { (o.later.as_ptr(), o.later_step) };
     for step in 0..o.steps {
         // SAFETY: the caller vouches for the N vectors of this step.
         let load = |v: usize| unsafe { K::load(simd, o.b.add(step * o.b_step + v * S::LANES)) };
