@@ -104,7 +104,13 @@ fn started(settings: &Settings, model: &Path) -> Result<String> {
         // The first brings the files into memory.
         for round in 0..=settings.runs {
             let mut command = Command::new(root().join(PROGRAM));
-            command.arg("encode").arg("--model").arg(&packed).arg("where is my video?").arg("--output").arg(&vector);
+            command
+                .arg("encode")
+                .arg("--model")
+                .arg(&packed)
+                .arg("where is my video?")
+                .arg("--output")
+                .arg(&vector);
             command.args(["--quiet", "--threads", &settings.threads.to_string()]);
             let begun = Instant::now();
             crate::run(&mut command)?;
