@@ -141,7 +141,7 @@ fn median(mut values: Vec<f64>) -> f64 {
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
-/// The last line of a program's output, as JSON.
+/// A program's output as JSON, or the last line of it.
 fn json_line(command: &mut Command) -> Result<Value> {
     let output =
         command.output().with_context(|| format!("{:?} could not be started", command.get_program()))?;
@@ -149,7 +149,8 @@ fn json_line(command: &mut Command) -> Result<Value> {
         bail!("{:?} failed: {}", command.get_program(), String::from_utf8_lossy(&output.stderr).trim());
     }
     let text = String::from_utf8_lossy(&output.stdout);
-    serde_json::from_str(text.lines().last().unwrap_or_default()).context("the last line is not JSON")
+    let last = text.lines().last().unwrap_or_default();
+    serde_json::from_str(&text).or_else(|_| serde_json::from_str(last)).context("the last line is not JSON")
 }
 
 /// Of two float32 matrices in NumPy's format.

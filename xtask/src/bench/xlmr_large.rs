@@ -92,7 +92,7 @@ fn pruned(settings: &Settings, model: &Path, texts: &Path) -> Result<String> {
 
 /// How long `sentir encode` takes for one text, from the start of the process to its end, with packed weights whose files the system has in memory.
 fn started(settings: &Settings, model: &Path) -> Result<String> {
-    let mut table = "| packed by `sentir quantize` | model.safetensors, MB | start to end of `sentir encode`, s |\n|---|---|---|\n".to_owned();
+    let mut table = "| packed by `sentir quantize` | packed.safetensors, MB | start to end of `sentir encode`, s |\n|---|---|---|\n".to_owned();
     let packed = settings.work.join("xlmr-large-packed");
     let vector = settings.work.join("xlmr-large-vector.npy");
     for options in ["--dtype bf16", "--dtype int8", "--dtype int8 --embeddings-dtype int8"] {
@@ -118,7 +118,7 @@ fn started(settings: &Settings, model: &Path) -> Result<String> {
                 taken.push(begun.elapsed().as_secs_f64());
             }
         }
-        let size = std::fs::metadata(packed.join("model.safetensors"))?.len() as f64 / 1e6;
+        let size = std::fs::metadata(packed.join("packed.safetensors"))?.len() as f64 / 1e6;
         writeln!(table, "| `{options}` | {size:.0} | {:.2} |", median(taken))?;
     }
     std::fs::remove_dir_all(&packed)?;
