@@ -20,7 +20,7 @@ Usage: cargo xtask TASK
   tidy      check the invariants of ARCHITECTURE.md that a program can check
   check     formatting, clippy, documentation, tidy and tests: everything that must hold
   golden    record golden/ again with Python: cargo xtask golden [--check] [--python PATH]
-  bench     measure: cargo xtask bench encode|finetune|texts|train|xlmr-large [--python PATH] [--runs N] [--threads N]";
+  bench     measure: cargo xtask bench encode|finetune|search|tasks|texts|train|xlmr-large [--python PATH] [--runs N] [--threads N]";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();

@@ -4,6 +4,7 @@ use super::WeightType;
 use super::operand::{as_bytes, as_halves, as_words};
 use super::tile::PANEL;
 use crate::buffer::Buffer;
+use crate::simd::math::SHIFT;
 use crate::simd::{Kernel, Simd, isa};
 use crate::threads;
 use crate::transpose::Transpose;
@@ -337,13 +338,12 @@ impl Kernel for FillTransposed<'_> {
     }
 }
 
-/// x / scale to the nearest integer, ties to even, as its byte; zero for a scale of zero.
+/// x / scale to the nearest integer, ties to even, as its byte; zero for a scale of zero, and for what is not finite.
 #[inline(always)]
 fn int8(x: f32, scale: f32) -> u8 {
-    // A number as large as this one has no fraction: the sum is rounded to an integer, in its lowest bits.
-    const WHOLE: f32 = 1.5 * (1 << 23) as f32;
-    let quotient = if scale > 0.0 { x / scale } else { 0.0 };
-    (quotient + WHOLE).to_bits() as u8
+    let quotient = if scale > 0.0 && x.is_finite() { x / scale } else { 0.0 };
+    // Beyond, where the scale is so small that it is rounded itself.
+    (quotient.clamp(-128.0, 127.0) + SHIFT).to_bits() as u8
 }
 
 /// To the nearest, ties to even.

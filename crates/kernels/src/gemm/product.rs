@@ -268,70 +268,55 @@ impl<K: Kind> Block<'_, K> {
         if let (Some(bias), None, false, true) =
             (bias, residual, is_later, columns.len() == tile::width::<S>())
         {
+            let biased = |y, column: usize| simd.add(y, simd.load(&bias[column..]));
             return match activation {
-                Activation::Identity => self.whole(simd, sums, rows, columns.start, bias, |y| y),
-                other => {
-                    self.whole(simd, sums, rows, columns.start, bias, |y| activation::vector(simd, y, other))
+                Activation::Identity => {
+                    self.each(simd, sums, rows, columns, |y, column, _, _: &[f32]| biased(y, column))
                 }
+                other => self.each(simd, sums, rows, columns, |y, column, _, _: &[f32]| {
+                    activation::vector(simd, biased(y, column), other)
+                }),
             };
         }
-        let n = self.weight.outputs();
-        for column in columns.clone().step_by(S::LANES) {
-            let width = S::LANES.min(columns.end - column);
-            let load = |from: &[f32]| {
-                if width == S::LANES { simd.load(from) } else { simd.load_part(&from[..width]) }
-            };
-            // What belongs to the columns is loaded once for all rows.
-            let scales = if K::GROUP == 4 { load(&self.weight.scales()[column..]) } else { simd.splat(1.0) };
-            let bias = bias.map(|bias| load(&bias[column..]));
-            for (row, sums) in rows.clone().zip(&sums.0) {
-                let at = row * n + column;
-                // SAFETY: row < m and column + width ≤ n, so this lies in `out`; it belongs to this block.
-                let out = unsafe { std::slice::from_raw_parts_mut(self.out.get().add(at), width) };
-                let mut y = simd.load(&sums[column - columns.start..]);
-                if K::GROUP == 4 {
-                    y = simd.mul(y, simd.mul(scales, simd.splat(self.x.scales[row])));
-                }
-                if is_later {
-                    y = simd.add(load(out), y);
-                }
-                if let Some(bias) = bias {
-                    y = simd.add(y, bias);
-                }
-                y = activation::vector(simd, y, activation);
-                if let Some(residual) = residual {
-                    y = simd.add(y, load(&residual[at..]));
-                }
-                if width == S::LANES { simd.store(y, out) } else { simd.store_part(y, out) }
+        let load = |from: &[f32], width| {
+            if width == S::LANES { simd.load(from) } else { simd.load_part(&from[..width]) }
+        };
+        self.each(simd, sums, rows, columns, |mut y, column, at, out: &[f32]| {
+            if is_later {
+                y = simd.add(load(out, out.len()), y);
             }
-        }
+            if let Some(bias) = bias {
+                y = simd.add(y, load(&bias[column..], out.len()));
+            }
+            y = activation::vector(simd, y, activation);
+            residual.map_or(y, |residual| simd.add(y, load(&residual[at..], out.len())))
+        });
     }
 
-    /// [`Block::finish`] for a tile of whole vectors that is complete, with a bias and without a residual.
+    /// Writes the sums of a tile, scaled, after `f(sum, column, place in the result, what is there)`.
     #[inline(always)]
-    fn whole<S: Simd>(
+    fn each<S: Simd>(
         &self,
         simd: S,
         sums: &tile::Sums,
         rows: std::ops::Range<usize>,
-        column: usize,
-        bias: &[f32],
-        activation: impl Fn(S::Vector) -> S::Vector,
+        columns: std::ops::Range<usize>,
+        f: impl Fn(S::Vector, usize, usize, &[f32]) -> S::Vector,
     ) {
-        let (n, width) = (self.weight.outputs(), tile::width::<S>());
-        let bias = &bias[column..column + width];
-        let scales = if K::GROUP == 4 { &self.weight.scales()[column..column + width] } else { bias };
+        let n = self.weight.outputs();
         for (row, sums) in rows.zip(&sums.0) {
-            let sums = &sums[..width];
             let own = simd.splat(if K::GROUP == 4 { self.x.scales[row] } else { 1.0 });
-            // SAFETY: row < m and column + width ≤ n, so this lies in `out`; it belongs to this block.
-            let out = unsafe { std::slice::from_raw_parts_mut(self.out.get().add(row * n + column), width) };
-            for at in (0..width).step_by(S::LANES) {
-                let mut y = simd.load(&sums[at..]);
+            for column in columns.clone().step_by(S::LANES) {
+                let (at, width) = (row * n + column, S::LANES.min(columns.end - column));
+                // SAFETY: row < m and column + width ≤ n, so this lies in `out`; it belongs to this block.
+                let out = unsafe { std::slice::from_raw_parts_mut(self.out.get().add(at), width) };
+                let mut y = simd.load(&sums[column - columns.start..]);
                 if K::GROUP == 4 {
-                    y = simd.mul(y, simd.mul(simd.load(&scales[at..]), own));
+                    // There are scales for whole panels.
+                    y = simd.mul(y, simd.mul(simd.load(&self.weight.scales()[column..]), own));
                 }
-                simd.store(activation(simd.add(y, simd.load(&bias[at..]))), &mut out[at..]);
+                y = f(y, column, at, out);
+                if width == S::LANES { simd.store(y, out) } else { simd.store_part(y, out) }
             }
         }
     }

@@ -266,6 +266,18 @@ fn nan_and_infinity_stay_in_their_rows() {
 }
 
 #[test]
+fn int8_of_strange_weights_is_saturated_or_zero() {
+    let bytes = |weight: [f32; 4]| {
+        PackedMatrix::pack(&weight, 1, 4, WeightType::Int8).words()[0].to_le_bytes().map(u8::cast_signed)
+    };
+    // 190 times the smallest number there is: a 127th of it is that number again.
+    let tiny = f32::from_bits(190);
+    assert_eq!(bytes([tiny, -tiny, 0.0, f32::from_bits(50)]), [127, -128, 0, 50]);
+    assert_eq!(bytes([1.0, f32::from_bits(0x7FC0_00FF), -0.5, -1.0]), [127, 0, -64, -127]);
+    assert_eq!(bytes([1.0, f32::INFINITY, f32::NEG_INFINITY, -1.0]), [0; 4]);
+}
+
+#[test]
 fn steps_that_bound_nothing_are_said() {
     let packed = PackedMatrix::pack(&[1.0], 1, 1, WeightType::Int8);
     let (mut out, mut steps) = ([0.0; 5], [0.0; 5]);

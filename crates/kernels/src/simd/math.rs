@@ -3,7 +3,7 @@
 use super::Simd;
 
 /// 1.5 · 2²³: a number of small magnitude that is added to it is rounded to an integer, which stands in the lowest bits.
-pub(super) const SHIFT: f32 = 12_582_912.0;
+pub(crate) const SHIFT: f32 = 12_582_912.0;
 
 /// A polynomial with ascending coefficients, by Horner's rule.
 #[inline(always)]
