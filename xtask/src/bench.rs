@@ -86,8 +86,10 @@ fn cpu_field(name: &str) -> Option<String> {
     line.split(": ").nth(1).map(str::to_owned)
 }
 
+/// Its name; a virtual machine often shows a brand only, under which generations differ by a factor of two, so the family as well.
 fn processor() -> String {
-    cpu_field("model name").unwrap_or_else(|| std::env::consts::ARCH.to_owned())
+    let name = cpu_field("model name").unwrap_or_else(|| std::env::consts::ARCH.to_owned());
+    cpu_field("cpu family").map_or(name.clone(), |family| format!("{name}, family {family}"))
 }
 
 /// Where the records of this machine are.

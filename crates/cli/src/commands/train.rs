@@ -273,7 +273,7 @@ pub(crate) fn run(arguments: &Arguments, global: &Global) -> Result<()> {
     let outcome = outcome(&settings.out, &trained, parameters);
     write_report(&settings, &*loss, &trained, &outcome)?;
     let measured = match &evaluator {
-        Some(all) => measured(all, &classes, &trained)?,
+        Some(all) => measured(all, &classes, &trained, global.quiet)?,
         None => Vec::new(),
     };
     let source = Source {

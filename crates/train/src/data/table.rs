@@ -50,6 +50,7 @@ pub fn read(path: &Path, wanted: Option<&[String]>) -> Result<Table> {
         return Err(Error::Argument("no columns are chosen; name at least one".into()));
     }
     let io = |source| Error::Io { path: path.to_owned(), source };
+    let file = File::open(path).map_err(io)?;
     let extension = path.extension().map(|extension| extension.to_string_lossy().to_lowercase());
     let extension = extension.as_deref().unwrap_or_default();
     if !["jsonl", "ndjson", "json", "csv", "tsv", "parquet"].contains(&extension) {
@@ -59,7 +60,6 @@ pub fn read(path: &Path, wanted: Option<&[String]>) -> Result<Table> {
             "the extension does not tell the format; rename the file to .jsonl, .json, .csv, .tsv or .parquet".into(),
         ));
     }
-    let file = File::open(path).map_err(io)?;
     if file.metadata().map_err(io)?.len() == 0 {
         return Err(empty(path));
     }

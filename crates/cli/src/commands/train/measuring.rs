@@ -11,6 +11,7 @@ use sentir::train::trainer::Trained;
 use super::Arguments;
 use super::settings::Settings;
 use crate::interrupt::{self, Interrupted};
+use crate::terminal::{self, Progress};
 
 /// What measures the model during training, if something does, and the classes of all; the first says which model is better.
 pub(super) fn evaluator<'a>(
@@ -30,12 +31,26 @@ pub(super) fn evaluator<'a>(
 }
 
 /// What the card says of each evaluator; the loss is none.
-pub(super) fn measured(all: &Several<'_>, classes: &[&str], trained: &Trained) -> Result<Vec<Measured>> {
+pub(super) fn measured(
+    all: &Several<'_>,
+    classes: &[&str],
+    trained: &Trained,
+    quiet: bool,
+) -> Result<Vec<Measured>> {
     let is_logged = trained.state.log.iter().any(|entry| !entry.metrics.is_empty());
     if is_logged && all.parts().any(|(_, metrics)| metrics.is_empty()) {
         // This process went on after the last evaluation, and the log that it read does not say which metric is whose.
+        terminal::notice(
+            quiet,
+            "measuring once more: the log of the run does not say which evaluator found what",
+        );
+        let progress = Progress::new(quiet, "measuring", "done");
+        let tell = |[_, what]: [&str; 2], done: usize, total: usize| {
+            progress.describe(what);
+            progress.set(done as u64, total as u64);
+        };
         let _polling = interrupt::polling();
-        let watch = Watch { interrupt: Some(interrupt::flag()), ..Watch::default() };
+        let watch = Watch { interrupt: Some(interrupt::flag()), progress: Some(&tell) };
         all.evaluate(&trained.model, watch).map_err(|error| match error {
             sentir::train::Error::Interrupted => {
                 Interrupted("interrupted; the model was written, but not its card: the same command with --resume writes it").into()
