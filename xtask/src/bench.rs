@@ -108,8 +108,20 @@ fn record_folder(settings: &Settings) -> Result<PathBuf> {
     Ok(folder)
 }
 
-/// Prints a result and keeps it, with what is needed to get it again.
+/// Prints a result and keeps it among those of this machine.
 fn record(name: &str, table: &str, settings: &Settings, versions: &Value, runs: Option<usize>) -> Result<()> {
+    record_in(&record_folder(settings)?, name, table, settings, versions, runs)
+}
+
+/// Prints a result and keeps it, with what is needed to get it again.
+fn record_in(
+    folder: &Path,
+    name: &str,
+    table: &str,
+    settings: &Settings,
+    versions: &Value,
+    runs: Option<usize>,
+) -> Result<()> {
     let processor = processor();
     let has = |flag: &&str| cpu_field("flags").is_some_and(|flags| flags.split(' ').any(|own| own == *flag));
     let sets: Vec<&str> =
@@ -124,7 +136,6 @@ fn record(name: &str, table: &str, settings: &Settings, versions: &Value, runs: 
         settings.command
     );
     println!("\n{text}");
-    let folder = record_folder(settings)?;
     std::fs::write(folder.join(format!("{name}.md")), text)?;
     Ok(())
 }

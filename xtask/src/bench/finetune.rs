@@ -11,7 +11,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
-use super::{Settings, json_line, record, record_folder};
+use super::{Settings, json_line, processor, record_in};
 use crate::{cargo, option, root};
 
 /// A recipe: its name, our arguments, and those of `sentence_transformers_finetune.py`, where it is run there too.
@@ -62,7 +62,7 @@ pub(super) fn run(settings: &Settings, arguments: &[&str]) -> Result<()> {
         .split(',')
         .map(|seed| seed.parse().with_context(|| format!("--seeds {seed}")))
         .collect::<Result<_>>()?;
-    let kept = record_folder(settings)?.join("finetune-rutube.jsonl");
+    let kept = folder().join("finetune-rutube.jsonl");
     let mut lines: Vec<Value> = match std::fs::read_to_string(&kept) {
         Ok(text) => text.lines().map(serde_json::from_str).collect::<Result<_, _>>()?,
         Err(_) => Vec::new(),
@@ -87,6 +87,7 @@ pub(super) fn run(settings: &Settings, arguments: &[&str]) -> Result<()> {
                 line["engine"] = json!(name);
                 line["arguments"] = json!(given);
                 line["seed"] = json!(seed);
+                line["machine"] = json!(processor());
                 println!("{}, {name}, seed {seed}: {}", recipe.name, line["after"]);
                 lines.push(line);
                 let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
@@ -95,6 +96,11 @@ pub(super) fn run(settings: &Settings, arguments: &[&str]) -> Result<()> {
         }
     }
     table(settings, &lines)
+}
+
+/// Not one of a machine: what a model has learned depends on it in the last bits only.
+fn folder() -> PathBuf {
+    root().join("benchmarks/record")
 }
 
 fn ours(settings: &Settings, data: &Path, given: &str, seed: u64) -> Result<Value> {
@@ -186,7 +192,8 @@ fn table(settings: &Settings, lines: &[Value]) -> Result<()> {
             writeln!(table, "| {} | {name} | {} | {a} | {b} | {c} | {seconds:.0} |", recipe.name, own.len())?;
         }
     }
-    table.push_str("\nTimes are not to be compared: other work ran beside.\n");
+    table.push_str("\nTimes are not to be compared: other work ran beside, and machines differ (each line of the jsonl file names its own).\n");
     let versions = lines.iter().find(|line| !line["versions"].is_null());
-    record("finetune-rutube", &table, settings, versions.map_or(&Value::Null, |line| &line["versions"]), None)
+    let versions = versions.map_or(&Value::Null, |line| &line["versions"]);
+    record_in(&folder(), "finetune-rutube", &table, settings, versions, None)
 }
