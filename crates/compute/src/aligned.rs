@@ -15,8 +15,10 @@ const LARGE: usize = 16 * 1024;
 /// which processors take for the same address until they know better.
 #[derive(Debug)]
 pub(crate) struct Aligned {
+    /// Also what lay beyond the end when it was longer: to clear that again would cost a pass over memory.
     values: Vec<f32>,
     start: usize,
+    length: usize,
 }
 
 impl Aligned {
@@ -28,18 +30,30 @@ impl Aligned {
         let mut values = vec![0.0; length + line * LINE + unit];
         let start = values.as_ptr().align_offset(unit * size_of::<f32>()).min(unit) + line * LINE;
         values.truncate(start + length);
-        Self { values, start }
+        Self { values, start, length }
     }
 
-    /// Other numbers, or more of them: those beyond the length so far are zeros.
+    /// More numbers, or fewer: those beyond the length so far are zeros.
     pub(crate) fn resize(&mut self, length: usize) {
+        let old = self.length;
         if length <= self.capacity() {
-            self.values.resize(self.start + length, 0.0);
+            self.reuse(length);
+            self[old.min(length)..].fill(0.0);
         } else {
             let mut larger = Self::zeros(length);
-            larger[..self.len()].copy_from_slice(self);
+            larger[..old].copy_from_slice(self);
             *self = larger;
         }
+    }
+
+    /// So many numbers, whatever they are.
+    pub(crate) fn reuse(&mut self, length: usize) {
+        if length > self.capacity() {
+            *self = Self::zeros(length);
+        } else if self.values.len() < self.start + length {
+            self.values.resize(self.start + length, 0.0);
+        }
+        self.length = length;
     }
 
     /// How many numbers fit without another allocation.
@@ -49,6 +63,7 @@ impl Aligned {
 
     /// Gives back the room beyond `length` numbers. Where they begin may change.
     pub(crate) fn shrink_to(&mut self, length: usize) {
+        self.values.truncate(self.start + length.max(self.length));
         self.values.shrink_to(self.start + length);
     }
 }
@@ -71,13 +86,13 @@ impl Deref for Aligned {
     type Target = [f32];
 
     fn deref(&self) -> &[f32] {
-        &self.values[self.start..]
+        &self.values[self.start..][..self.length]
     }
 }
 
 impl DerefMut for Aligned {
     fn deref_mut(&mut self) -> &mut [f32] {
-        &mut self.values[self.start..]
+        &mut self.values[self.start..][..self.length]
     }
 }
 
@@ -101,6 +116,11 @@ mod tests {
             buffer.resize(length / 2);
             buffer.shrink_to(length / 2);
             assert!(buffer.iter().all(|&x| x == 3.0));
+            for other in [2 * length + 1, length / 3, 3 * length] {
+                buffer.reuse(other);
+                assert_eq!((buffer.len(), buffer.as_ptr().align_offset(64)), (other, 0));
+                buffer.fill(5.0);
+            }
         }
     }
 

@@ -52,7 +52,7 @@ impl Tensor {
         (self.rows, self.width) = (rows, width);
         (self.node, self.parameter) = (None, None);
         match &mut self.storage {
-            Storage::F32(values) => values.resize(rows * width),
+            Storage::F32(values) => values.reuse(rows * width),
             Storage::F64(values) => values.resize(rows * width, 0.0),
         }
     }

@@ -48,14 +48,17 @@ pub(super) fn with<R>(
     let mut scratch = SCRATCH.take();
     // Whole vectors of numbers; what is beyond k meets zeros of the weight.
     let row = k.next_multiple_of(16) / to.group();
-    scratch.words.resize(m * row, 0);
+    // It only grows: what is written below need not be cleared.
+    if scratch.words.len() < m * row {
+        scratch.words.resize(m * row, 0);
+    }
     let scaled = if to == WeightType::Int8 { m } else { 0 };
     scratch.scales.resize(scaled, 0.0);
     scratch.zeros.resize(scaled, 0);
     let rows = (NUMBERS_PER_THREAD / k.max(1)).max(1);
     let (scales, zeros) =
         (threads::Shared(scratch.scales.as_mut_ptr()), threads::Shared(scratch.zeros.as_mut_ptr()));
-    threads::pieces(&mut scratch.words, (rows * row).max(1), |i, words| {
+    threads::pieces(&mut scratch.words[..m * row], (rows * row).max(1), |i, words| {
         let first = i * rows;
         let x = &x[first * k..][..words.len() / row * k];
         match to {
@@ -74,7 +77,7 @@ pub(super) fn with<R>(
         }
     });
     let Scratch { words, scales, zeros } = &scratch;
-    let result = use_it(Operand { words, row, scales, zeros });
+    let result = use_it(Operand { words: &words[..m * row], row, scales, zeros });
     SCRATCH.set(scratch);
     result
 }
