@@ -91,9 +91,17 @@ impl Repository {
         let path = self.snapshot(commit).join(name);
         let up = "../".repeat(2 + name.matches('/').count());
         let target = PathBuf::from(format!("{up}blobs/{}", hash.digits()));
-        if std::fs::read_link(&path).is_ok_and(|known| known == target) {
+        let is_there = || std::fs::read_link(&path).is_ok_and(|known| known == target);
+        if is_there() {
             return Ok(());
         }
+        // A link appears at once. Others who load the same model make the same one.
+        let folder = path.parent().unwrap_or(&self.folder);
+        let made = std::fs::create_dir_all(folder).and_then(|()| make_link(&target, &path));
+        if made.is_ok() || is_there() {
+            return Ok(());
+        }
+        // Something else is in its place, or there are no links here.
         replace(&path, |new| match make_link(&target, new) {
             Ok(()) => Ok(()),
             Err(_) => std::fs::copy(self.blob(hash), new).map(|_| ()),
