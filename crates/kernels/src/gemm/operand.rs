@@ -48,17 +48,14 @@ pub(super) fn with<R>(
     let mut scratch = SCRATCH.take();
     // Whole vectors of numbers; what is beyond k meets zeros of the weight.
     let row = k.next_multiple_of(16) / to.group();
-    // It only grows: what is written below need not be cleared.
-    if scratch.words.len() < m * row {
-        scratch.words.resize(m * row, 0);
-    }
+    let words = first_words(&mut scratch.words, m * row);
     let scaled = if to == WeightType::Int8 { m } else { 0 };
     scratch.scales.resize(scaled, 0.0);
     scratch.zeros.resize(scaled, 0);
     let rows = (NUMBERS_PER_THREAD / k.max(1)).max(1);
     let (scales, zeros) =
         (threads::Shared(scratch.scales.as_mut_ptr()), threads::Shared(scratch.zeros.as_mut_ptr()));
-    threads::pieces(&mut scratch.words[..m * row], (rows * row).max(1), |i, words| {
+    threads::pieces(words, (rows * row).max(1), |i, words| {
         let first = i * rows;
         let x = &x[first * k..][..words.len() / row * k];
         match to {
@@ -80,6 +77,14 @@ pub(super) fn with<R>(
     let result = use_it(Operand { words: &words[..m * row], row, scales, zeros });
     SCRATCH.set(scratch);
     result
+}
+
+/// So many words, whatever they are. The memory only grows: what is written next need not be cleared.
+fn first_words(words: &mut Vec<u32>, count: usize) -> &mut [u32] {
+    if words.len() < count {
+        words.resize(count, 0);
+    }
+    &mut words[..count]
 }
 
 /// Rows of bytes as an operand of int8.
@@ -104,15 +109,15 @@ impl Bytes<'_> {
 pub(super) fn with_bytes<R>(x: Bytes<'_>, m: usize, k: usize, use_it: impl FnOnce(Operand<'_>) -> R) -> R {
     let mut scratch = SCRATCH.take();
     let row = k.div_ceil(4);
-    scratch.words.clear();
-    scratch.words.resize(m * row, 0);
+    // Bytes beyond k meet zeros of the weight, and sums of integers are exact.
+    let words = first_words(&mut scratch.words, m * row);
     scratch.scales.clear();
     scratch.scales.resize(m, 1.0);
     scratch.zeros.clear();
     let zero = if matches!(x, Bytes::Signed(_)) { 128 } else { 0 };
     scratch.zeros.resize(m, zero);
     if k > 0 {
-        for (i, words) in scratch.words.chunks_exact_mut(row).enumerate() {
+        for (i, words) in words.chunks_exact_mut(row).enumerate() {
             let to = &mut as_bytes(words)[..k];
             match x {
                 // The tile multiplies unsigned bytes; 128 more is the highest bit flipped.
@@ -124,7 +129,7 @@ pub(super) fn with_bytes<R>(x: Bytes<'_>, m: usize, k: usize, use_it: impl FnOnc
         }
     }
     let Scratch { words, scales, zeros } = &scratch;
-    let result = use_it(Operand { words, row, scales, zeros });
+    let result = use_it(Operand { words: &words[..m * row], row, scales, zeros });
     SCRATCH.set(scratch);
     result
 }
