@@ -10,6 +10,7 @@ mod packed;
 mod plain;
 mod product;
 pub(crate) mod tile;
+mod widen;
 
 #[cfg(test)]
 mod tests;

@@ -124,6 +124,10 @@ pub trait Simd: Copy + Send + Sync {
     /// Per lane: sum + Σ aᵢ bᵢ, exactly, where a word is four unsigned bytes in a and four signed ones in b.
     fn dot_i8(self, a: Self::Words, b: Self::Words, sum: Self::Words) -> Self::Words;
 
+    /// Per lane: sum + a₀ b₀ + a₁ b₁, exactly, where a word is two integers of 16 bits: in a, such as fit into an unsigned byte; in b, into a
+    /// signed one.
+    fn dot_i16(self, a: Self::Words, b: Self::Words, sum: Self::Words) -> Self::Words;
+
     /// Each word as a signed integer, rounded to f32.
     fn integers_to_f32(self, words: Self::Words) -> Self::Vector;
 
@@ -374,7 +378,7 @@ mod tests {
     struct Halves<'a>(&'a [f32], &'a [u32], &'a mut [u16], &'a mut [u8]);
 
     impl Kernel for Halves<'_> {
-        type Output = ([f32; 16], [f32; 16], f32);
+        type Output = ([f32; 16], [f32; 16], f32, [f32; 16]);
 
         #[inline(always)]
         fn run<S: Simd>(self, simd: S) -> Self::Output {
@@ -382,14 +386,28 @@ mod tests {
             simd.store_bf16(v, self.2);
             let limits = (simd.splat(0.0), simd.splat(255.0));
             simd.store_bytes(simd.min(limits.1, simd.max(limits.0, v)), self.3);
-            let mut out = ([0.0; 16], [0.0; 16], simd.largest(v));
+            let mut out = ([0.0; 16], [0.0; 16], simd.largest(v), [0.0; 16]);
             // SAFETY: the tests give sixteen words.
             let words = unsafe { simd.words_from(self.1.as_ptr()) };
             let a = simd.splat_word(0xC080_3F80);
             simd.store(simd.dot_bf16(a, words, simd.splat(0.5)), &mut out.0);
             let a = simd.splat_word(0xFF80_0201);
             let start = simd.mul_words(simd.splat_word(7), simd.splat_word((-3i32).cast_unsigned()));
-            simd.store(simd.integers_to_f32(simd.dot_i8(a, words, start)), &mut out.1);
+            let sums = simd.dot_i8(a, words, start);
+            simd.store(simd.integers_to_f32(sums), &mut out.1);
+            // The same bytes, two by two.
+            let mut word = [[0; 16]; 2];
+            for (i, from) in self.1.iter().enumerate() {
+                let [p, q, r, s] =
+                    from.to_le_bytes().map(|byte| u32::from(i16::from(byte.cast_signed()).cast_unsigned()));
+                (word[0][i], word[1][i]) = (q << 16 | p, s << 16 | r);
+            }
+            let mut again = start;
+            for (word, a) in word.iter().zip([0x0002_0001, 0x00FF_0080]) {
+                // SAFETY: there are sixteen words.
+                again = simd.dot_i16(simd.splat_word(a), unsafe { simd.words_from(word.as_ptr()) }, again);
+            }
+            simd.store(simd.integers_to_f32(again), &mut out.3);
             out
         }
     }
@@ -404,7 +422,7 @@ mod tests {
         for &isa in Isa::available() {
             let (mut halves, mut bytes) = ([0u16; 16], [0u8; 16]);
             let lanes = isa.run(Lanes);
-            let (products, sums, largest) = isa.run(Halves(&numbers, &words, &mut halves, &mut bytes));
+            let (products, sums, largest, again) = isa.run(Halves(&numbers, &words, &mut halves, &mut bytes));
             assert_eq!(largest, 127.0);
             for i in 0..lanes {
                 let x = numbers[i];
@@ -423,7 +441,7 @@ mod tests {
                         .zip([0x01, 0x02, 0x80, 0xFF])
                         .map(|(&b, a)| i32::from(b.cast_signed()) * a)
                         .sum::<i32>();
-                assert_eq!(sums[i], dot as f32, "{isa:?}");
+                assert_eq!((sums[i], again[i]), (dot as f32, dot as f32), "{isa:?}");
             }
         }
     }

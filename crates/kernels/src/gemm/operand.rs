@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 
 use super::WeightType;
+use super::widen::{WidenRows, widens};
 use crate::simd::{Isa, Kernel, Simd};
 use crate::threads;
 
@@ -18,13 +19,27 @@ pub(super) struct Operand<'a> {
     pub(super) scales: &'a [f32],
     /// The byte that stands for zero, per row; empty but for int8.
     pub(super) zeros: &'a [i32],
+    /// Whether a word of the type has become two.
+    pub(super) wide: bool,
 }
 
 #[derive(Default)]
 struct Scratch {
     words: Vec<u32>,
+    wide: Vec<u32>,
     scales: Vec<f32>,
     zeros: Vec<i32>,
+}
+
+impl Scratch {
+    /// Calls `use_it` with m rows of it, which have `row` words each or, if they are wide, twice as many. Then, it is kept.
+    fn used<R>(self, m: usize, row: usize, wide: bool, use_it: impl FnOnce(Operand<'_>) -> R) -> R {
+        let (words, row) = if wide { (&self.wide, 2 * row) } else { (&self.words, row) };
+        let (scales, zeros) = (&self.scales, &self.zeros);
+        let result = use_it(Operand { words: &words[..m * row], row, scales, zeros, wide });
+        SCRATCH.set(self);
+        result
+    }
 }
 
 thread_local! {
@@ -42,13 +57,16 @@ pub(super) fn with<R>(
     use_it: impl FnOnce(Operand<'_>) -> R,
 ) -> R {
     if to == WeightType::F32 {
-        return use_it(Operand { words: as_words(x), row: k, scales: &[], zeros: &[] });
+        return use_it(Operand { words: as_words(x), row: k, scales: &[], zeros: &[], wide: false });
     }
     // Taken out, so that a product inside of another would only lack the memory.
     let mut scratch = SCRATCH.take();
     // Whole vectors of numbers; what is beyond k meets zeros of the weight.
     let row = k.next_multiple_of(16) / to.group();
     let words = first_words(&mut scratch.words, m * row);
+    let wide = widens(isa, to, m);
+    let wider =
+        threads::Shared(first_words(&mut scratch.wide, if wide { 2 * m * row } else { 0 }).as_mut_ptr());
     let scaled = if to == WeightType::Int8 { m } else { 0 };
     scratch.scales.resize(scaled, 0.0);
     scratch.zeros.resize(scaled, 0);
@@ -59,7 +77,7 @@ pub(super) fn with<R>(
         let first = i * rows;
         let x = &x[first * k..][..words.len() / row * k];
         match to {
-            WeightType::Bf16 => isa.run(Halve { x, k, words, row }),
+            WeightType::Bf16 => isa.run(Halve { x, k, words: &mut *words, row }),
             _ => {
                 let count = words.len() / row;
                 // SAFETY: the scales and zeros of these rows, which no other piece has.
@@ -69,14 +87,17 @@ pub(super) fn with<R>(
                         std::slice::from_raw_parts_mut(zeros.get().add(first), count),
                     )
                 };
-                isa.run(Quantise { x, k, words, row, scales, zeros });
+                isa.run(Quantise { x, k, words: &mut *words, row, scales, zeros });
             }
         }
+        if wide {
+            // SAFETY: two words for each of these, which no other piece has.
+            let to_words =
+                unsafe { std::slice::from_raw_parts_mut(wider.get().add(2 * first * row), 2 * words.len()) };
+            isa.run(WidenRows { kind: to, words, to: to_words });
+        }
     });
-    let Scratch { words, scales, zeros } = &scratch;
-    let result = use_it(Operand { words: &words[..m * row], row, scales, zeros });
-    SCRATCH.set(scratch);
-    result
+    scratch.used(m, row, wide, use_it)
 }
 
 /// So many words, whatever they are. The memory only grows: what is written next need not be cleared.
@@ -106,7 +127,13 @@ impl Bytes<'_> {
 }
 
 /// Calls `use_it` with x `[m, k]`, as it is.
-pub(super) fn with_bytes<R>(x: Bytes<'_>, m: usize, k: usize, use_it: impl FnOnce(Operand<'_>) -> R) -> R {
+pub(super) fn with_bytes<R>(
+    isa: Isa,
+    x: Bytes<'_>,
+    m: usize,
+    k: usize,
+    use_it: impl FnOnce(Operand<'_>) -> R,
+) -> R {
     let mut scratch = SCRATCH.take();
     let row = k.div_ceil(4);
     // Bytes beyond k meet zeros of the weight, and sums of integers are exact.
@@ -128,10 +155,12 @@ pub(super) fn with_bytes<R>(x: Bytes<'_>, m: usize, k: usize, use_it: impl FnOnc
             }
         }
     }
-    let Scratch { words, scales, zeros } = &scratch;
-    let result = use_it(Operand { words: &words[..m * row], row, scales, zeros });
-    SCRATCH.set(scratch);
-    result
+    let wide = widens(isa, WeightType::Int8, m);
+    if wide {
+        let to = first_words(&mut scratch.wide, 2 * m * row);
+        isa.run(WidenRows { kind: WeightType::Int8, words, to });
+    }
+    scratch.used(m, row, wide, use_it)
 }
 
 pub(crate) fn as_words(x: &[f32]) -> &[u32] {

@@ -1,9 +1,12 @@
 //! Products with a packed weight, bias, activation and residual included.
 
+use std::cell::RefCell;
+
 use super::WeightType;
 use super::operand::{self, Bytes, Operand};
 use super::packed::PackedMatrix;
-use super::tile::{self, Bf16, F32, Int8, Kind, LATER_WORDS, MOST_ROWS, Operands, PANEL};
+use super::tile::{self, Bf16, F32, Int8, Int16, Kind, LATER_WORDS, MOST_ROWS, Operands, PANEL};
+use super::widen::Columns;
 use crate::activation::{self, Activation};
 use crate::simd::{Isa, Kernel, Simd, isa};
 use crate::threads::{self, Shared};
@@ -53,11 +56,7 @@ pub(crate) fn gemm_on(
         return;
     }
     let out = Shared(out.as_mut_ptr());
-    operand::with(isa, weight.kind(), x, m, k, |x| match weight.kind() {
-        WeightType::F32 => blocks::<F32>(isa, x, m, weight, epilogue, out),
-        WeightType::Bf16 => blocks::<Bf16>(isa, x, m, weight, epilogue, out),
-        WeightType::Int8 => blocks::<Int8>(isa, x, m, weight, epilogue, out),
-    });
+    operand::with(isa, weight.kind(), x, m, k, |x| multiply(isa, &x, m, weight, epilogue, out));
 }
 
 /// `out = x wᵀ` with a weight of int8, as [`gemm`], and in `steps` `[m]` the step in which each row of x was quantised: its numbers are off by
@@ -74,7 +73,7 @@ pub fn gemm_with_steps(x: &[f32], m: usize, weight: &PackedMatrix, out: &mut [f3
             *step = if scale > 0.0 && scale < f32::MIN_POSITIVE { f32::INFINITY } else { scale };
         }
         if m > 0 && n > 0 {
-            blocks::<Int8>(isa, x, m, weight, Epilogue::default(), out);
+            multiply(isa, &x, m, weight, Epilogue::default(), out);
         }
     });
 }
@@ -94,13 +93,31 @@ pub(crate) fn gemm_bytes_on(isa: Isa, x: Bytes<'_>, m: usize, weight: &PackedMat
         return;
     }
     let out = Shared(out.as_mut_ptr());
-    operand::with_bytes(x, m, k, |x| blocks::<Int8>(isa, x, m, weight, Epilogue::default(), out));
+    operand::with_bytes(isa, x, m, k, |x| multiply(isa, &x, m, weight, Epilogue::default(), out));
 }
 
-/// Divides the result into tasks. `out` is all of it.
-fn blocks<K: Kind>(
+/// `out` is all of the result, and not empty.
+fn multiply(
     isa: Isa,
-    x: Operand<'_>,
+    x: &Operand<'_>,
+    m: usize,
+    weight: &PackedMatrix,
+    epilogue: Epilogue<'_>,
+    out: Shared<f32>,
+) {
+    match (weight.kind(), x.wide) {
+        (WeightType::F32, _) => blocks::<F32, F32>(isa, x, m, weight, epilogue, out),
+        (WeightType::Bf16, false) => blocks::<Bf16, Bf16>(isa, x, m, weight, epilogue, out),
+        (WeightType::Bf16, true) => blocks::<Bf16, F32>(isa, x, m, weight, epilogue, out),
+        (WeightType::Int8, false) => blocks::<Int8, Int8>(isa, x, m, weight, epilogue, out),
+        (WeightType::Int8, true) => blocks::<Int8, Int16>(isa, x, m, weight, epilogue, out),
+    }
+}
+
+/// Divides the result into tasks. K is the kind of the weight, T that of the operand and of tiles.
+fn blocks<K: Kind, T: Kind>(
+    isa: Isa,
+    x: &Operand<'_>,
     m: usize,
     weight: &PackedMatrix,
     epilogue: Epilogue<'_>,
@@ -132,22 +149,27 @@ fn blocks<K: Kind>(
     threads::parallel(blocks * columns, |index| {
         let (block, panel) = place(index);
         let next = if index + 1 < blocks * columns { place(index + 1).1 } else { panel };
-        isa.run(Block::<K> {
-            x: &x,
+        isa.run(Block::<K, T> {
+            x,
             weight,
             epilogue,
             out,
             rows: first_row(block)..first_row(block + 1),
             columns: panel * PANEL..((panel + panels_at_once) * PANEL).min(n),
             next: (next != panel).then_some(next),
-            kind: std::marker::PhantomData,
+            kinds: std::marker::PhantomData,
         });
     });
 }
 
+thread_local! {
+    /// Kept from one task to the next.
+    static COLUMNS: RefCell<Columns> = RefCell::default();
+}
+
 /// Some rows and columns of the result, the columns from the start of a panel. `out` is all of it; nobody else touches these
 /// rows and columns meanwhile.
-struct Block<'a, K> {
+struct Block<'a, K, T> {
     x: &'a Operand<'a>,
     weight: &'a PackedMatrix,
     epilogue: Epilogue<'a>,
@@ -156,10 +178,10 @@ struct Block<'a, K> {
     columns: std::ops::Range<usize>,
     /// The panel that this thread probably needs after these.
     next: Option<usize>,
-    kind: std::marker::PhantomData<K>,
+    kinds: std::marker::PhantomData<(K, T)>,
 }
 
-impl<K: Kind> Kernel for Block<'_, K> {
+impl<K: Kind, T: Kind> Kernel for Block<'_, K, T> {
     type Output = ();
 
     #[inline(always)]
@@ -173,41 +195,50 @@ impl<K: Kind> Kernel for Block<'_, K> {
         let width = if few { 4 * S::LANES } else { tile::width::<S>() };
         let totals = self.weight.totals().as_ptr();
         let tiles = self.rows.len().div_ceil(S::TILE_ROWS);
+        // Words of a tile for a word of the weight.
+        let wider = K::GROUP / T::GROUP;
+        let mut wide = if wider > 1 { COLUMNS.take() } else { Columns::default() };
         let mut sums = tile::Sums::ZERO;
         for part in 0..parts {
             let (first, last) = ((part * steps).min(all), ((part + 1) * steps).min(all));
             for column in self.columns.clone().step_by(width) {
-                let panel = &self.weight.words()[column / PANEL * all * PANEL..];
+                let panel = &self.weight.words()[column / PANEL * all * PANEL..][..last * PANEL];
+                let panel = panel.get(first * PANEL + column % PANEL..).unwrap_or_default();
+                let (b, b_step) = match self.weight.kind() {
+                    kind if wider > 1 => (wide.fill(simd, kind, panel, width), width),
+                    _ => (panel, PANEL),
+                };
                 let columns = width.min(self.columns.end - column);
                 let mut later = self.later(column, part, parts, steps);
-                let later_step = later.len().div_ceil(tiles * steps.max(1)).min(LATER_WORDS);
+                let later_step = later.len().div_ceil(tiles * steps.max(1) * wider).min(LATER_WORDS);
                 let mut row = self.rows.start;
                 while row < self.rows.end {
                     let rows = tile::next_rows(self.rows.end - row, S::TILE_ROWS);
                     let operands = Operands {
-                        a: self.x.words[row * self.x.row + first..].as_ptr(),
+                        a: self.x.words[row * self.x.row + first * wider..].as_ptr(),
                         a_row: self.x.row,
                         a_step: 1,
-                        b: panel.as_ptr().wrapping_add(first * PANEL + column % PANEL),
-                        b_step: PANEL,
+                        b: b.as_ptr(),
+                        b_step,
                         zeros: self.x.zeros.as_ptr().wrapping_add(row),
                         totals: totals.wrapping_add(column),
-                        steps: last - first,
+                        steps: (last - first) * wider,
                         later,
                         later_step,
                     };
                     later = &later[later.len().min(operands.steps * later_step)..];
                     self.expect(simd, row..row + rows, column..column + columns);
-                    // SAFETY: `rows` rows of x begin at `row` and have at least `all` words each; a panel has `all` steps of
-                    // 64 words, and `column % PANEL + width` does not exceed 64, nor do fewer vectors; for int8, there is a
-                    // zero for each row and a total for each column of each panel.
+                    // SAFETY: `rows` rows of x begin at `row` and have at least `all` times `wider` words each; a panel has `all` steps of
+                    // 64 words, and `column % PANEL + width` does not exceed 64, nor do fewer vectors; wide columns have the steps of
+                    // this part times `wider`, of `width` words; for int8, there is a zero for each row and a total for each column of
+                    // each panel.
                     unsafe {
                         if columns <= S::LANES {
-                            tile::rows::<S, K, 1>(simd, rows, operands, &mut sums);
+                            tile::rows::<S, T, 1>(simd, rows, operands, &mut sums);
                         } else if few {
-                            tile::rows::<S, K, 4>(simd, rows, operands, &mut sums);
+                            tile::rows::<S, T, 4>(simd, rows, operands, &mut sums);
                         } else {
-                            tile::widest::<S, K>(simd, rows, operands, &mut sums);
+                            tile::widest::<S, T>(simd, rows, operands, &mut sums);
                         }
                     }
                     let part = (part > 0 || self.epilogue.accumulate, part + 1 == parts);
@@ -216,10 +247,13 @@ impl<K: Kind> Kernel for Block<'_, K> {
                 }
             }
         }
+        if wider > 1 {
+            COLUMNS.set(wide);
+        }
     }
 }
 
-impl<K: Kind> Block<'_, K> {
+impl<K: Kind, T: Kind> Block<'_, K, T> {
     /// Asks for what [`Block::finish`] reads and writes, while the tile is computed.
     #[inline(always)]
     fn expect<S: Simd>(&self, simd: S, rows: std::ops::Range<usize>, columns: std::ops::Range<usize>) {

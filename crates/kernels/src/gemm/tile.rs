@@ -46,7 +46,7 @@ pub(crate) trait Kind: Copy + Send + Sync {
     /// Where the sums of `LANES` columns of a row start.
     ///
     /// # Safety
-    /// For [`Int8`], an integer must be readable at `zero` and `LANES` at `totals`.
+    /// For [`Int8`] and [`Int16`], an integer must be readable at `zero` and `LANES` at `totals`.
     unsafe fn start<S: Simd>(simd: S, zero: *const i32, totals: *const i32) -> Self::Sum<S>;
 
     /// Adds the products of a step.
@@ -170,8 +170,46 @@ impl Kind for Int8 {
     }
 }
 
+/// Two bytes a word, each in 16 bits: else as [`Int8`].
+#[derive(Clone, Copy)]
+pub(crate) struct Int16;
+
+impl Kind for Int16 {
+    const GROUP: usize = 2;
+    type Operand<S: Simd> = S::Words;
+    type Sum<S: Simd> = S::Words;
+
+    #[inline(always)]
+    unsafe fn load<S: Simd>(simd: S, from: *const u32) -> S::Words {
+        // SAFETY: the caller vouches for the words.
+        unsafe { Int8::load(simd, from) }
+    }
+
+    #[inline(always)]
+    unsafe fn splat<S: Simd>(simd: S, from: *const u32) -> S::Words {
+        // SAFETY: the caller vouches for the word.
+        unsafe { Int8::splat(simd, from) }
+    }
+
+    #[inline(always)]
+    unsafe fn start<S: Simd>(simd: S, zero: *const i32, totals: *const i32) -> S::Words {
+        // SAFETY: the caller vouches for the integers.
+        unsafe { Int8::start(simd, zero, totals) }
+    }
+
+    #[inline(always)]
+    fn step<S: Simd>(simd: S, a: S::Words, b: S::Words, sum: S::Words) -> S::Words {
+        simd.dot_i16(a, b, sum)
+    }
+
+    #[inline(always)]
+    fn finish<S: Simd>(simd: S, sum: S::Words) -> S::Vector {
+        Int8::finish(simd, sum)
+    }
+}
+
 /// Where a tile finds its operands, in words: A(row, step) at `a + row * a_row + step * a_step`, B(step, column) at
-/// `b + step * b_step + column`; and, for [`Int8`] only, the byte that stands for zero in each row of A and the total of each
+/// `b + step * b_step + column`; and, for [`Int8`] and [`Int16`] only, the byte that stands for zero in each row of A and the total of each
 /// column of B.
 #[derive(Clone, Copy)]
 pub(crate) struct Operands<'a> {

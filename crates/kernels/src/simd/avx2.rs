@@ -238,9 +238,14 @@ impl<const VNNI: bool> Simd for Avx2<VNNI> {
             let (a0, a1) = (_mm256_and_si256(a, _mm256_set1_epi16(0xFF)), _mm256_srli_epi16::<8>(a));
             let b0 = _mm256_srai_epi16::<8>(_mm256_slli_epi16::<8>(b));
             let b1 = _mm256_srai_epi16::<8>(b);
-            let products = _mm256_add_epi32(_mm256_madd_epi16(a0, b0), _mm256_madd_epi16(a1, b1));
-            _mm256_add_epi32(sum, products)
+            self.dot_i16(a1, b1, self.dot_i16(a0, b0, sum))
         }
+    }
+
+    #[inline(always)]
+    fn dot_i16(self, a: __m256i, b: __m256i, sum: __m256i) -> __m256i {
+        // SAFETY: `self` proves AVX2.
+        unsafe { _mm256_add_epi32(sum, _mm256_madd_epi16(a, b)) }
     }
 
     #[inline(always)]

@@ -274,9 +274,14 @@ impl<const WITH: u8> Simd for Avx512<WITH> {
             let (a0, a1) = (_mm512_and_si512(a, _mm512_set1_epi16(0xFF)), _mm512_srli_epi16::<8>(a));
             let b0 = _mm512_srai_epi16::<8>(_mm512_slli_epi16::<8>(b));
             let b1 = _mm512_srai_epi16::<8>(b);
-            let products = _mm512_add_epi32(_mm512_madd_epi16(a0, b0), _mm512_madd_epi16(a1, b1));
-            _mm512_add_epi32(sum, products)
+            self.dot_i16(a1, b1, self.dot_i16(a0, b0, sum))
         }
+    }
+
+    #[inline(always)]
+    fn dot_i16(self, a: __m512i, b: __m512i, sum: __m512i) -> __m512i {
+        // SAFETY: `self` proves AVX-512.
+        unsafe { _mm512_add_epi32(sum, _mm512_madd_epi16(a, b)) }
     }
 
     #[inline(always)]

@@ -300,6 +300,16 @@ impl<const WITH: u8> Simd for Neon<WITH> {
     }
 
     #[inline(always)]
+    fn dot_i16(self, a: Words, b: Words, sum: Words) -> Words {
+        // SAFETY: `self` proves NEON. Each product fits into 16 bits; sums of neighbors have 32.
+        let dot = |a, b, sum| unsafe {
+            let products = vmulq_s16(vreinterpretq_s16_u32(a), vreinterpretq_s16_u32(b));
+            vreinterpretq_u32_s32(vpadalq_s16(vreinterpretq_s32_u32(sum), products))
+        };
+        uint32x4x2_t(dot(a.0, b.0, sum.0), dot(a.1, b.1, sum.1))
+    }
+
+    #[inline(always)]
     fn integers_to_f32(self, words: Words) -> Vector {
         // SAFETY: `self` proves NEON.
         numbers(words, |half| unsafe { vcvtq_f32_s32(vreinterpretq_s32_u32(half)) })

@@ -198,6 +198,23 @@ impl Simd for Portable {
     }
 
     #[inline(always)]
+    fn dot_i16(self, a: Self::Words, b: Self::Words, sum: Self::Words) -> Self::Words {
+        #[cfg(target_arch = "x86_64")]
+        return sse2::dot_i16(a, b, sum);
+        #[cfg(not(target_arch = "x86_64"))]
+        {
+            let mut out = sum;
+            for i in 0..LANES {
+                let (a, b) = (a[i].cast_signed(), b[i].cast_signed());
+                let products =
+                    (a & 0xFFFF).wrapping_mul(b << 16 >> 16).wrapping_add((a >> 16).wrapping_mul(b >> 16));
+                out[i] = sum[i].wrapping_add(products.cast_unsigned());
+            }
+            out
+        }
+    }
+
+    #[inline(always)]
     fn integers_to_f32(self, words: Self::Words) -> Self::Vector {
         words.map(|word| word.cast_signed() as f32)
     }
@@ -280,6 +297,19 @@ mod sse2 {
                 let b1 = _mm_srai_epi16::<8>(b[i]);
                 let products = _mm_add_epi32(_mm_madd_epi16(a0, b0), _mm_madd_epi16(a1, b1));
                 sum[i] = _mm_add_epi32(sum[i], products);
+            }
+            std::mem::transmute::<[__m128i; 2], [u32; LANES]>(sum)
+        }
+    }
+
+    #[inline(always)]
+    pub(super) fn dot_i16(a: [u32; LANES], b: [u32; LANES], sum: [u32; LANES]) -> [u32; LANES] {
+        // SAFETY: eight words and two vectors are the same 32 bytes, of which every pattern is valid; SSE2 is a part of x86-64.
+        unsafe {
+            let halves = |words| std::mem::transmute::<[u32; LANES], [__m128i; 2]>(words);
+            let (a, b, mut sum) = (halves(a), halves(b), halves(sum));
+            for i in 0..2 {
+                sum[i] = _mm_add_epi32(sum[i], _mm_madd_epi16(a[i], b[i]));
             }
             std::mem::transmute::<[__m128i; 2], [u32; LANES]>(sum)
         }
