@@ -86,10 +86,15 @@ fn cpu_field(name: &str) -> Option<String> {
     line.split(": ").nth(1).map(str::to_owned)
 }
 
-/// Its name; a virtual machine often shows a brand only, under which generations differ by a factor of two, so the family as well.
+/// Its name; a virtual machine often shows a brand only, under which generations differ by a factor of two, so family and model as well.
 fn processor() -> String {
-    let name = cpu_field("model name").unwrap_or_else(|| std::env::consts::ARCH.to_owned());
-    cpu_field("cpu family").map_or(name.clone(), |family| format!("{name}, family {family}"))
+    let mut name = cpu_field("model name").unwrap_or_else(|| std::env::consts::ARCH.to_owned());
+    for (word, field) in [("family", "cpu family"), ("model", "model\t")] {
+        if let Some(number) = cpu_field(field) {
+            name.push_str(&format!(", {word} {number}"));
+        }
+    }
+    name
 }
 
 /// Where the records of this machine are.
