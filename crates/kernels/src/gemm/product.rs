@@ -56,7 +56,9 @@ pub(crate) fn gemm_on(
         return;
     }
     let out = Shared(out.as_mut_ptr());
-    operand::with(isa, weight.kind(), x, m, k, |x| multiply(isa, &x, m, weight, epilogue, out));
+    operand::with(isa, weight.kind(), x, m, k, |x| {
+        multiply(isa, Product { x: &x, m, weight, epilogue, out });
+    });
 }
 
 /// `out = x wᵀ` with a weight of int8, as [`gemm`], and in `steps` `[m]` the step in which each row of x was quantised: its numbers are off by
@@ -73,7 +75,7 @@ pub fn gemm_with_steps(x: &[f32], m: usize, weight: &PackedMatrix, out: &mut [f3
             *step = if scale > 0.0 && scale < f32::MIN_POSITIVE { f32::INFINITY } else { scale };
         }
         if m > 0 && n > 0 {
-            multiply(isa, &x, m, weight, Epilogue::default(), out);
+            multiply(isa, Product { x: &x, m, weight, epilogue: Epilogue::default(), out });
         }
     });
 }
@@ -93,36 +95,34 @@ pub(crate) fn gemm_bytes_on(isa: Isa, x: Bytes<'_>, m: usize, weight: &PackedMat
         return;
     }
     let out = Shared(out.as_mut_ptr());
-    operand::with_bytes(isa, x, m, k, |x| multiply(isa, &x, m, weight, Epilogue::default(), out));
+    operand::with_bytes(isa, x, m, k, |x| {
+        multiply(isa, Product { x: &x, m, weight, epilogue: Epilogue::default(), out });
+    });
 }
 
-/// `out` is all of the result, and not empty.
-fn multiply(
-    isa: Isa,
-    x: &Operand<'_>,
+/// A product whose left operand is ready. `out` is all of the result, and not empty.
+#[derive(Clone, Copy)]
+struct Product<'a> {
+    x: &'a Operand<'a>,
     m: usize,
-    weight: &PackedMatrix,
-    epilogue: Epilogue<'_>,
+    weight: &'a PackedMatrix,
+    epilogue: Epilogue<'a>,
     out: Shared<f32>,
-) {
-    match (weight.kind(), x.wide) {
-        (WeightType::F32, _) => blocks::<F32, F32>(isa, x, m, weight, epilogue, out),
-        (WeightType::Bf16, false) => blocks::<Bf16, Bf16>(isa, x, m, weight, epilogue, out),
-        (WeightType::Bf16, true) => blocks::<Bf16, F32>(isa, x, m, weight, epilogue, out),
-        (WeightType::Int8, false) => blocks::<Int8, Int8>(isa, x, m, weight, epilogue, out),
-        (WeightType::Int8, true) => blocks::<Int8, Int16>(isa, x, m, weight, epilogue, out),
+}
+
+fn multiply(isa: Isa, product: Product<'_>) {
+    match (product.weight.kind(), product.x.wide) {
+        (WeightType::F32, _) => blocks::<F32, F32>(isa, product),
+        (WeightType::Bf16, false) => blocks::<Bf16, Bf16>(isa, product),
+        (WeightType::Bf16, true) => blocks::<Bf16, F32>(isa, product),
+        (WeightType::Int8, false) => blocks::<Int8, Int8>(isa, product),
+        (WeightType::Int8, true) => blocks::<Int8, Int16>(isa, product),
     }
 }
 
 /// Divides the result into tasks. K is the kind of the weight, T that of the operand and of tiles.
-fn blocks<K: Kind, T: Kind>(
-    isa: Isa,
-    x: &Operand<'_>,
-    m: usize,
-    weight: &PackedMatrix,
-    epilogue: Epilogue<'_>,
-    out: Shared<f32>,
-) {
+fn blocks<K: Kind, T: Kind>(isa: Isa, product: Product<'_>) {
+    let Product { m, weight, .. } = product;
     let (n, steps) = (weight.outputs(), weight.inputs().div_ceil(K::GROUP));
     // Blocks of rows, in whole tiles, as many for each thread if there are enough; a thread keeps its rows from one product to the next.
     let threads = rayon::current_num_threads();
@@ -150,10 +150,7 @@ fn blocks<K: Kind, T: Kind>(
         let (block, panel) = place(index);
         let next = if index + 1 < blocks * columns { place(index + 1).1 } else { panel };
         isa.run(Block::<K, T> {
-            x,
-            weight,
-            epilogue,
-            out,
+            product,
             rows: first_row(block)..first_row(block + 1),
             columns: panel * PANEL..((panel + panels_at_once) * PANEL).min(n),
             next: (next != panel).then_some(next),
@@ -167,13 +164,9 @@ thread_local! {
     static COLUMNS: RefCell<Columns> = RefCell::default();
 }
 
-/// Some rows and columns of the result, the columns from the start of a panel. `out` is all of it; nobody else touches these
-/// rows and columns meanwhile.
+/// Some rows and columns of the result, the columns from the start of a panel. Nobody else touches these rows and columns meanwhile.
 struct Block<'a, K, T> {
-    x: &'a Operand<'a>,
-    weight: &'a PackedMatrix,
-    epilogue: Epilogue<'a>,
-    out: Shared<f32>,
+    product: Product<'a>,
     rows: std::ops::Range<usize>,
     columns: std::ops::Range<usize>,
     /// The panel that this thread probably needs after these.
@@ -186,14 +179,14 @@ impl<K: Kind, T: Kind> Kernel for Block<'_, K, T> {
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let all = self.weight.inputs().div_ceil(K::GROUP);
+        let all = self.product.weight.inputs().div_ceil(K::GROUP);
         // Sums of integers need no parts: they are exact.
-        let parts = if K::GROUP == 4 { 1 } else { all.div_ceil(self.weight.chain()).max(1) };
+        let parts = if K::GROUP == 4 { 1 } else { all.div_ceil(self.product.weight.chain()).max(1) };
         let steps = all.div_ceil(parts);
         // With few rows, more columns at once: there would be too few independent sums.
         let few = self.rows.len() <= 2 && tile::width::<S>() < PANEL;
         let width = if few { 4 * S::LANES } else { tile::width::<S>() };
-        let totals = self.weight.totals().as_ptr();
+        let totals = self.product.weight.totals().as_ptr();
         let tiles = self.rows.len().div_ceil(S::TILE_ROWS);
         // Words of a tile for a word of the weight.
         let wider = K::GROUP / T::GROUP;
@@ -202,9 +195,9 @@ impl<K: Kind, T: Kind> Kernel for Block<'_, K, T> {
         for part in 0..parts {
             let (first, last) = ((part * steps).min(all), ((part + 1) * steps).min(all));
             for column in self.columns.clone().step_by(width) {
-                let panel = &self.weight.words()[column / PANEL * all * PANEL..][..last * PANEL];
+                let panel = &self.product.weight.words()[column / PANEL * all * PANEL..][..last * PANEL];
                 let panel = panel.get(first * PANEL + column % PANEL..).unwrap_or_default();
-                let (b, b_step) = match self.weight.kind() {
+                let (b, b_step) = match self.product.weight.kind() {
                     kind if wider > 1 => (wide.fill(simd, kind, panel, width), width),
                     _ => (panel, PANEL),
                 };
@@ -215,12 +208,12 @@ impl<K: Kind, T: Kind> Kernel for Block<'_, K, T> {
                 while row < self.rows.end {
                     let rows = tile::next_rows(self.rows.end - row, S::TILE_ROWS);
                     let operands = Operands {
-                        a: self.x.words[row * self.x.row + first * wider..].as_ptr(),
-                        a_row: self.x.row,
+                        a: self.product.x.words[row * self.product.x.row + first * wider..].as_ptr(),
+                        a_row: self.product.x.row,
                         a_step: 1,
                         b: b.as_ptr(),
                         b_step,
-                        zeros: self.x.zeros.as_ptr().wrapping_add(row),
+                        zeros: self.product.x.zeros.as_ptr().wrapping_add(row),
                         totals: totals.wrapping_add(column),
                         steps: (last - first) * wider,
                         later,
@@ -241,7 +234,7 @@ impl<K: Kind, T: Kind> Kernel for Block<'_, K, T> {
                             tile::widest::<S, T>(simd, rows, operands, &mut sums);
                         }
                     }
-                    let part = (part > 0 || self.epilogue.accumulate, part + 1 == parts);
+                    let part = (part > 0 || self.product.epilogue.accumulate, part + 1 == parts);
                     self.finish(simd, &sums, row..row + rows, column..column + columns, part);
                     row += rows;
                 }
@@ -257,12 +250,12 @@ impl<K: Kind, T: Kind> Block<'_, K, T> {
     /// Asks for what [`Block::finish`] reads and writes, while the tile is computed.
     #[inline(always)]
     fn expect<S: Simd>(&self, simd: S, rows: std::ops::Range<usize>, columns: std::ops::Range<usize>) {
-        let n = self.weight.outputs();
+        let n = self.product.weight.outputs();
         for row in rows {
             for column in columns.clone().step_by(LINE) {
                 let at = row * n + column;
-                simd.prefetch(self.out.get().wrapping_add(at));
-                if let Some(residual) = self.epilogue.residual {
+                simd.prefetch(self.product.out.get().wrapping_add(at));
+                if let Some(residual) = self.product.epilogue.residual {
                     simd.prefetch(residual.as_ptr().wrapping_add(at));
                 }
             }
@@ -279,9 +272,9 @@ impl<K: Kind, T: Kind> Block<'_, K, T> {
             Some(next) => (next, 0),
             None => return &[],
         };
-        let all = self.weight.inputs().div_ceil(K::GROUP);
+        let all = self.product.weight.inputs().div_ceil(K::GROUP);
         let (first, last) = ((part * steps).min(all), ((part + 1) * steps).min(all));
-        &self.weight.words()[(panel * all + first) * PANEL..(panel * all + last) * PANEL]
+        &self.product.weight.words()[(panel * all + first) * PANEL..(panel * all + last) * PANEL]
     }
 
     /// Adds a tile to what the earlier parts of k, or earlier products, left in `out`; after the last part, applies the epilogue.
@@ -294,7 +287,7 @@ impl<K: Kind, T: Kind> Block<'_, K, T> {
         columns: std::ops::Range<usize>,
         (is_later, is_last): (bool, bool),
     ) {
-        let Epilogue { bias, activation, residual, .. } = self.epilogue;
+        let Epilogue { bias, activation, residual, .. } = self.product.epilogue;
         let bias = bias.filter(|_| is_last);
         let residual = residual.filter(|_| is_last);
         let activation = if is_last { activation } else { Activation::Identity };
@@ -337,17 +330,17 @@ impl<K: Kind, T: Kind> Block<'_, K, T> {
         columns: std::ops::Range<usize>,
         f: impl Fn(S::Vector, usize, usize, &[f32]) -> S::Vector,
     ) {
-        let n = self.weight.outputs();
+        let n = self.product.weight.outputs();
         for (row, sums) in rows.zip(&sums.0) {
-            let own = simd.splat(if K::GROUP == 4 { self.x.scales[row] } else { 1.0 });
+            let own = simd.splat(if K::GROUP == 4 { self.product.x.scales[row] } else { 1.0 });
             for column in columns.clone().step_by(S::LANES) {
                 let (at, width) = (row * n + column, S::LANES.min(columns.end - column));
                 // SAFETY: row < m and column + width ≤ n, so this lies in `out`; it belongs to this block.
-                let out = unsafe { std::slice::from_raw_parts_mut(self.out.get().add(at), width) };
+                let out = unsafe { std::slice::from_raw_parts_mut(self.product.out.get().add(at), width) };
                 let mut y = simd.load(&sums[column - columns.start..]);
                 if K::GROUP == 4 {
                     // There are scales for whole panels.
-                    y = simd.mul(y, simd.mul(simd.load(&self.weight.scales()[column..]), own));
+                    y = simd.mul(y, simd.mul(simd.load(&self.product.weight.scales()[column..]), own));
                 }
                 y = f(y, column, at, out);
                 if width == S::LANES { simd.store(y, out) } else { simd.store_part(y, out) }

@@ -46,7 +46,7 @@ pub(crate) trait Kind: Copy + Send + Sync {
     /// Where the sums of `LANES` columns of a row start.
     ///
     /// # Safety
-    /// For [`Int8`] and [`Int16`], an integer must be readable at `zero` and `LANES` at `totals`.
+    /// For [`Integers`], an integer must be readable at `zero` and `LANES` at `totals`.
     unsafe fn start<S: Simd>(simd: S, zero: *const i32, totals: *const i32) -> Self::Sum<S>;
 
     /// Adds the products of a step.
@@ -130,13 +130,18 @@ impl Kind for Bf16 {
     }
 }
 
-/// Four bytes a word, unsigned in A and signed in B. In A, a byte per row stands for zero; the sums start at −(this byte) · Σ B,
-/// which takes it out.
+/// Integers, `GROUP` a word, unsigned bytes in A and signed ones in B. In A, a byte per row stands for zero; the sums start at
+/// −(this byte) · Σ B, which takes it out.
 #[derive(Clone, Copy)]
-pub(crate) struct Int8;
+pub(crate) struct Integers<const GROUP: usize>;
 
-impl Kind for Int8 {
-    const GROUP: usize = 4;
+/// Four bytes a word.
+pub(crate) type Int8 = Integers<4>;
+/// Two bytes a word, each in 16 bits.
+pub(crate) type Int16 = Integers<2>;
+
+impl<const GROUP: usize> Kind for Integers<GROUP> {
+    const GROUP: usize = GROUP;
     type Operand<S: Simd> = S::Words;
     type Sum<S: Simd> = S::Words;
 
@@ -161,7 +166,7 @@ impl Kind for Int8 {
 
     #[inline(always)]
     fn step<S: Simd>(simd: S, a: S::Words, b: S::Words, sum: S::Words) -> S::Words {
-        simd.dot_i8(a, b, sum)
+        if GROUP == 4 { simd.dot_i8(a, b, sum) } else { simd.dot_i16(a, b, sum) }
     }
 
     #[inline(always)]
@@ -170,46 +175,8 @@ impl Kind for Int8 {
     }
 }
 
-/// Two bytes a word, each in 16 bits: else as [`Int8`].
-#[derive(Clone, Copy)]
-pub(crate) struct Int16;
-
-impl Kind for Int16 {
-    const GROUP: usize = 2;
-    type Operand<S: Simd> = S::Words;
-    type Sum<S: Simd> = S::Words;
-
-    #[inline(always)]
-    unsafe fn load<S: Simd>(simd: S, from: *const u32) -> S::Words {
-        // SAFETY: the caller vouches for the words.
-        unsafe { Int8::load(simd, from) }
-    }
-
-    #[inline(always)]
-    unsafe fn splat<S: Simd>(simd: S, from: *const u32) -> S::Words {
-        // SAFETY: the caller vouches for the word.
-        unsafe { Int8::splat(simd, from) }
-    }
-
-    #[inline(always)]
-    unsafe fn start<S: Simd>(simd: S, zero: *const i32, totals: *const i32) -> S::Words {
-        // SAFETY: the caller vouches for the integers.
-        unsafe { Int8::start(simd, zero, totals) }
-    }
-
-    #[inline(always)]
-    fn step<S: Simd>(simd: S, a: S::Words, b: S::Words, sum: S::Words) -> S::Words {
-        simd.dot_i16(a, b, sum)
-    }
-
-    #[inline(always)]
-    fn finish<S: Simd>(simd: S, sum: S::Words) -> S::Vector {
-        Int8::finish(simd, sum)
-    }
-}
-
 /// Where a tile finds its operands, in words: A(row, step) at `a + row * a_row + step * a_step`, B(step, column) at
-/// `b + step * b_step + column`; and, for [`Int8`] and [`Int16`] only, the byte that stands for zero in each row of A and the total of each
+/// `b + step * b_step + column`; and, for [`Integers`] only, the byte that stands for zero in each row of A and the total of each
 /// column of B.
 #[derive(Clone, Copy)]
 pub(crate) struct Operands<'a> {

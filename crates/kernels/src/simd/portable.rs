@@ -267,10 +267,15 @@ mod sse2 {
     use super::LANES;
 
     #[inline(always)]
+    fn halves(words: [u32; LANES]) -> [__m128i; 2] {
+        // SAFETY: eight words and two vectors are the same 32 bytes, of which every pattern is valid.
+        unsafe { std::mem::transmute(words) }
+    }
+
+    #[inline(always)]
     pub(super) fn dot_bf16(a: [u32; LANES], b: [u32; LANES], sum: [f32; LANES]) -> [f32; LANES] {
         // SAFETY: eight words, numbers or two vectors are the same 32 bytes, of which every pattern is valid; SSE2 is a part of x86-64.
         unsafe {
-            let halves = |words| std::mem::transmute::<[u32; LANES], [__m128i; 2]>(words);
             let (a, b) = (halves(a), halves(b));
             let mut sum = std::mem::transmute::<[f32; LANES], [__m128; 2]>(sum);
             let low = |words| _mm_castsi128_ps(_mm_slli_epi32::<16>(words));
@@ -288,7 +293,6 @@ mod sse2 {
     pub(super) fn dot_i8(a: [u32; LANES], b: [u32; LANES], sum: [u32; LANES]) -> [u32; LANES] {
         // SAFETY: eight words and two vectors are the same 32 bytes, of which every pattern is valid; SSE2 is a part of x86-64.
         unsafe {
-            let halves = |words| std::mem::transmute::<[u32; LANES], [__m128i; 2]>(words);
             let (a, b, mut sum) = (halves(a), halves(b), halves(sum));
             for i in 0..2 {
                 // Bytes as pairs of 16 bits.
@@ -306,7 +310,6 @@ mod sse2 {
     pub(super) fn dot_i16(a: [u32; LANES], b: [u32; LANES], sum: [u32; LANES]) -> [u32; LANES] {
         // SAFETY: eight words and two vectors are the same 32 bytes, of which every pattern is valid; SSE2 is a part of x86-64.
         unsafe {
-            let halves = |words| std::mem::transmute::<[u32; LANES], [__m128i; 2]>(words);
             let (a, b, mut sum) = (halves(a), halves(b), halves(sum));
             for i in 0..2 {
                 sum[i] = _mm_add_epi32(sum[i], _mm_madd_epi16(a[i], b[i]));
