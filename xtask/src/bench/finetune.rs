@@ -5,6 +5,7 @@
 //! not computed again while its line is there.
 
 use std::fmt::Write as _;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -63,10 +64,6 @@ pub(super) fn run(settings: &Settings, arguments: &[&str]) -> Result<()> {
         .map(|seed| seed.parse().with_context(|| format!("--seeds {seed}")))
         .collect::<Result<_>>()?;
     let kept = folder().join("finetune-rutube.jsonl");
-    let mut lines: Vec<Value> = match std::fs::read_to_string(&kept) {
-        Ok(text) => text.lines().map(serde_json::from_str).collect::<Result<_, _>>()?,
-        Err(_) => Vec::new(),
-    };
     for recipe in RECIPES.iter().filter(|recipe| recipe.name.contains(wanted)) {
         for seed in &seeds {
             for (name, given) in [("sentir", Some(recipe.ours)), ("sentence-transformers", recipe.theirs)] {
@@ -76,7 +73,7 @@ pub(super) fn run(settings: &Settings, arguments: &[&str]) -> Result<()> {
                 let same = |line: &Value| {
                     line["engine"] == name && line["arguments"] == given && line["seed"] == json!(seed)
                 };
-                if lines.iter().any(same) {
+                if read(&kept)?.iter().any(same) {
                     continue;
                 }
                 let mut line = if name == "sentir" {
@@ -89,13 +86,21 @@ pub(super) fn run(settings: &Settings, arguments: &[&str]) -> Result<()> {
                 line["seed"] = json!(seed);
                 line["machine"] = json!(processor());
                 println!("{}, {name}, seed {seed}: {}", recipe.name, line["after"]);
-                lines.push(line);
-                let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
-                std::fs::write(&kept, text)?;
+                // Added, not written anew: two runs may go on beside each other.
+                let mut file = std::fs::File::options().create(true).append(true).open(&kept)?;
+                writeln!(file, "{line}")?;
             }
         }
     }
-    table(settings, &lines)
+    table(settings, &read(&kept)?)
+}
+
+/// The results that are there.
+fn read(kept: &Path) -> Result<Vec<Value>> {
+    match std::fs::read_to_string(kept) {
+        Ok(text) => text.lines().map(|line| Ok(serde_json::from_str(line)?)).collect(),
+        Err(_) => Ok(Vec::new()),
+    }
 }
 
 /// Not one of a machine: what a model has learned depends on it in the last bits only.
