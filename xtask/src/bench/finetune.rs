@@ -22,6 +22,17 @@ struct Recipe {
     theirs: Option<&'static str>,
 }
 
+const OURS: &str = "sentir";
+const THEIRS: &str = "sentence-transformers";
+const ENGINES: [&str; 2] = [OURS, THEIRS];
+
+impl Recipe {
+    /// Each engine with its arguments, if it runs the recipe.
+    fn of_engines(&self) -> [(&'static str, Option<&'static str>); 2] {
+        [(OURS, Some(self.ours)), (THEIRS, self.theirs)]
+    }
+}
+
 const MODEL: &str = "--model models/all-MiniLM-L6-v2";
 
 const RECIPES: [Recipe; 5] = [
@@ -58,6 +69,12 @@ pub(super) fn run(settings: &Settings, arguments: &[&str]) -> Result<()> {
     cargo(&["build", "--release", "-p", "sentir-cli"], &[])?;
     let wanted = option(arguments, "--recipe")?.unwrap_or("");
     let engine = option(arguments, "--engine")?;
+    if !RECIPES.iter().any(|recipe| recipe.name.contains(wanted)) {
+        bail!("--recipe {wanted}: use a part of one of {:?}", RECIPES.map(|recipe| recipe.name));
+    }
+    if let Some(other) = engine.filter(|engine| !ENGINES.contains(engine)) {
+        bail!("--engine {other}: use one of {ENGINES:?}");
+    }
     let seeds: Vec<u64> = option(arguments, "--seeds")?
         .unwrap_or("1,2,3")
         .split(',')
@@ -66,7 +83,7 @@ pub(super) fn run(settings: &Settings, arguments: &[&str]) -> Result<()> {
     let kept = folder().join("finetune-rutube.jsonl");
     for recipe in RECIPES.iter().filter(|recipe| recipe.name.contains(wanted)) {
         for seed in &seeds {
-            for (name, given) in [("sentir", Some(recipe.ours)), ("sentence-transformers", recipe.theirs)] {
+            for (name, given) in recipe.of_engines() {
                 let Some(given) = given.filter(|_| engine.is_none_or(|engine| engine == name)) else {
                     continue;
                 };
@@ -76,7 +93,7 @@ pub(super) fn run(settings: &Settings, arguments: &[&str]) -> Result<()> {
                 if read(&kept)?.iter().any(same) {
                     continue;
                 }
-                let mut line = if name == "sentir" {
+                let mut line = if name == OURS {
                     ours(settings, &data, given, *seed)?
                 } else {
                     theirs(settings, &data, given, *seed)?
@@ -86,9 +103,9 @@ pub(super) fn run(settings: &Settings, arguments: &[&str]) -> Result<()> {
                 line["seed"] = json!(seed);
                 line["machine"] = json!(processor());
                 println!("{}, {name}, seed {seed}: {}", recipe.name, line["after"]);
-                // Added, not written anew: two runs may go on beside each other.
+                // Added in one write, and read anew above: two runs may go on beside each other.
                 let mut file = std::fs::File::options().create(true).append(true).open(&kept)?;
-                writeln!(file, "{line}")?;
+                file.write_all(format!("{line}\n").as_bytes())?;
             }
         }
     }
@@ -186,7 +203,7 @@ fn table(settings: &Settings, lines: &[Value]) -> Result<()> {
         writeln!(table, "| all-MiniLM-L6-v2, not trained | | | {a} | {b} | {c} | |")?;
     }
     for recipe in &RECIPES {
-        for (name, given) in [("sentir", Some(recipe.ours)), ("sentence-transformers", recipe.theirs)] {
+        for (name, given) in recipe.of_engines() {
             let own = given.map(|given| of(given, name)).unwrap_or_default();
             if own.is_empty() {
                 continue;
