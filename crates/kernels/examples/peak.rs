@@ -10,10 +10,34 @@ use std::time::Instant;
 
 use rayon::ThreadPoolBuilder;
 use sentir_kernels::gemm::{Epilogue, PackedMatrix, WeightType, gemm};
+use sentir_kernels::simd::matrix::{MATRIX_COLUMNS, MATRIX_ROWS, MATRIX_STEPS, MatrixOperands, MatrixUnit};
 use sentir_kernels::simd::{Kernel, Simd, isa};
 
-/// Independent chains of products in registers. Returns the number of operations (a multiply-add is two).
+/// Independent chains of products in registers, or those of a matrix unit, whose operands come from the level-1 cache. Returns the number of
+/// operations (a multiply-add is two).
 struct Chains(WeightType, usize);
+
+/// Products of tiles as [`Chains`].
+fn tiles(mut unit: impl MatrixUnit, kind: WeightType, products: usize) -> usize {
+    const STEPS: usize = 64 * MATRIX_STEPS;
+    // One row of each, again and again: numbers between 1 and 2 in bf16, since zeros would cost less power.
+    let (a, b) = (black_box([0x3FA1_3F93u32; STEPS]), black_box([0x3FB5_3F87; MATRIX_COLUMNS]));
+    let steps = STEPS;
+    let operands =
+        MatrixOperands { a: a.as_ptr(), a_row: 0, b: b.as_ptr(), b_step: 0, steps, later: (b.as_ptr(), 0) };
+    let mut sums = [[0.0; MATRIX_COLUMNS]; MATRIX_ROWS];
+    for _ in 0..products {
+        // SAFETY: all rows of A are `a`, and all of B are `b`.
+        unsafe {
+            match kind {
+                WeightType::Int8 => unit.multiply_i8(MATRIX_ROWS, operands, false, &mut sums),
+                _ => unit.multiply_bf16(MATRIX_ROWS, operands, false, &mut sums),
+            }
+        }
+    }
+    black_box(sums);
+    2 * MATRIX_ROWS * MATRIX_COLUMNS * STEPS * kind.group() * products
+}
 
 impl Kernel for Chains {
     type Output = usize;
@@ -21,6 +45,11 @@ impl Kernel for Chains {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) -> usize {
         const CHAINS: usize = 12;
+        if self.0 != WeightType::F32
+            && let Some(unit) = simd.matrix_unit()
+        {
+            return tiles(unit, self.0, self.1.div_ceil(256));
+        }
         let (a, b) = (simd.splat(black_box(0.999)), simd.splat(black_box(0.001)));
         let (x, y) = (simd.splat_word(black_box(0x3F80_3F80)), simd.splat_word(black_box(0x3C00_3C00)));
         let numbers = match self.0 {

@@ -4,6 +4,7 @@
 //! Each number of a result is one chain of multiply-adds over k, cut into parts that depend on k alone and are added in
 //! order. Tiles of any size follow the same chains, so neither the number of rows nor the place of a row shows.
 
+mod engine;
 mod fresh;
 pub(crate) mod operand;
 mod packed;

@@ -119,7 +119,7 @@ pub(crate) fn hamming_on(isa: Isa, a: &[u8], b: &BitColumns, out: &mut [f32]) {
     let kernel = Hamming { a, b, out };
     // Counting has an instruction of its own, which not all that have AVX-512 have.
     #[cfg(target_arch = "x86_64")]
-    if matches!(isa, Isa::Avx512Bf16 | Isa::Avx512Vnni | Isa::Avx512)
+    if matches!(isa, Isa::Avx512Amx | Isa::Avx512Bf16 | Isa::Avx512Vnni | Isa::Avx512)
         && std::arch::is_x86_feature_detected!("avx512vpopcntdq")
         && std::arch::is_x86_feature_detected!("avx512f")
     {

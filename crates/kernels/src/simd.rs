@@ -2,19 +2,24 @@
 //!
 //! An algorithm is a [`Kernel`]: a value that holds the operands, with one generic body. [`Isa::run`] compiles this body
 //! once per instruction set. The bodies contain no intrinsics; those stand in the instances of [`Simd`], one file each:
-//! `avx512.rs`, `avx2.rs`, `neon.rs` and `portable.rs`. Another one is another file here and another variant of [`Isa`].
+//! `avx512.rs`, `avx2.rs`, `neon.rs` and `portable.rs`; and, for units that multiply whole tiles (`matrix.rs`), in `amx.rs`. Another one is another file here and another variant of [`Isa`].
 
+#[cfg(target_arch = "x86_64")]
+mod amx;
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 pub(crate) mod derivatives;
 pub(crate) mod math;
+pub mod matrix;
 #[cfg(target_arch = "aarch64")]
 mod neon;
 mod portable;
 
 use std::sync::OnceLock;
+
+use matrix::MatrixUnit;
 
 /// A value that proves that an instruction set is there, with the operations on its vectors.
 ///
@@ -30,6 +35,9 @@ pub trait Simd: Copy + Send + Sync {
     /// `LANES` words of 32 bits: integers, or the operands of [`Simd::dot_bf16`] and [`Simd::dot_i8`].
     type Words: Copy;
 
+    /// What multiplies whole tiles of words.
+    type Matrix: MatrixUnit;
+
     /// Numbers in a vector: 8 or 16.
     const LANES: usize;
 
@@ -38,6 +46,9 @@ pub trait Simd: Copy + Send + Sync {
 
     /// Vectors side by side in that tile: 2 or 4.
     const TILE_VECTORS: usize;
+
+    /// The unit for products of tiles, ready for use in this thread, if the set has one.
+    fn matrix_unit(self) -> Option<Self::Matrix>;
 
     /// All lanes the same.
     fn splat(self, x: f32) -> Self::Vector;
@@ -174,7 +185,9 @@ pub trait Kernel {
 /// An instruction set that kernels are compiled for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Isa {
-    /// x86-64 with AVX-512 (F, BW, DQ, VL), VNNI and BF16 (Zen 4, Sapphire Rapids): `avx512-bf16`.
+    /// x86-64 with AVX-512, VNNI, BF16 and AMX for bf16 and int8 (Sapphire Rapids), on Linux: `avx512-amx`.
+    Avx512Amx,
+    /// x86-64 with AVX-512 (F, BW, DQ, VL), VNNI and BF16 (Zen 4, Cooper Lake): `avx512-bf16`.
     Avx512Bf16,
     /// x86-64 with AVX-512 and VNNI (Cascade Lake, Ice Lake): `avx512-vnni`.
     Avx512Vnni,
@@ -196,7 +209,8 @@ pub enum Isa {
 
 impl Isa {
     /// All, the best first.
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
+        Self::Avx512Amx,
         Self::Avx512Bf16,
         Self::Avx512Vnni,
         Self::Avx512,
@@ -217,6 +231,7 @@ impl Isa {
     /// The name in `SENTIR_ISA`.
     pub fn name(self) -> &'static str {
         match self {
+            Self::Avx512Amx => "avx512-amx",
             Self::Avx512Bf16 => "avx512-bf16",
             Self::Avx512Vnni => "avx512-vnni",
             Self::Avx512 => "avx512",
@@ -236,11 +251,18 @@ impl Isa {
 
     /// Whether products of bf16 are twice as fast as those of f32.
     pub fn has_fast_bf16(self) -> bool {
-        matches!(self, Self::Avx512Bf16)
+        matches!(self, Self::Avx512Amx | Self::Avx512Bf16)
+    }
+
+    /// Whether products of bf16 and int8 are those of a [`MatrixUnit`].
+    pub fn has_matrix_unit(self) -> bool {
+        matches!(self, Self::Avx512Amx)
     }
 
     fn is_here(self) -> bool {
         match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512Amx => avx512::Avx512::<{ avx512::AMX }>::new().is_some(),
             #[cfg(target_arch = "x86_64")]
             Self::Avx512Bf16 => avx512::Avx512::<{ avx512::BF16 }>::new().is_some(),
             #[cfg(target_arch = "x86_64")]
@@ -267,6 +289,8 @@ impl Isa {
     pub fn run<K: Kernel>(self, kernel: K) -> K::Output {
         const LACKING: &str = "an instruction set of this machine";
         match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512Amx => avx512::Avx512::<{ avx512::AMX }>::new().expect(LACKING).run(kernel),
             #[cfg(target_arch = "x86_64")]
             Self::Avx512Bf16 => avx512::Avx512::<{ avx512::BF16 }>::new().expect(LACKING).run(kernel),
             #[cfg(target_arch = "x86_64")]

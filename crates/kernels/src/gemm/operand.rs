@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 
 use super::WeightType;
+use super::engine::Division;
 use super::widen::{WidenRows, widens};
 use crate::simd::{Isa, Kernel, Simd};
 use crate::threads;
@@ -61,8 +62,8 @@ pub(super) fn with<R>(
     }
     // Taken out, so that a product inside of another would only lack the memory.
     let mut scratch = SCRATCH.take();
-    // Whole vectors of numbers; what is beyond k meets zeros of the weight.
-    let row = k.next_multiple_of(16) / to.group();
+    // Whole vectors of numbers; what is beyond k is zero, and meets zeros of the weight.
+    let row = (k.next_multiple_of(16) / to.group()).next_multiple_of(Division::of(isa, to.group()).words);
     let words = first_words(&mut scratch.words, m * row);
     let wide = widens(isa, to, m);
     let wider =
@@ -135,7 +136,7 @@ pub(super) fn with_bytes<R>(
     use_it: impl FnOnce(Operand<'_>) -> R,
 ) -> R {
     let mut scratch = SCRATCH.take();
-    let row = k.div_ceil(4);
+    let row = k.div_ceil(4).next_multiple_of(Division::of(isa, 4).words);
     // Bytes beyond k meet zeros of the weight, and sums of integers are exact.
     let words = first_words(&mut scratch.words, m * row);
     scratch.scales.clear();
@@ -202,8 +203,8 @@ impl Kernel for Halve<'_> {
             for at in (0..whole).step_by(S::LANES) {
                 simd.store_bf16(simd.load(&x[at..]), &mut to[at..]);
             }
+            to[whole..].fill(0);
             if whole < self.k {
-                to[whole..].fill(0);
                 simd.store_bf16(simd.load_part(&x[whole..]), &mut to[whole..]);
             }
         }
@@ -253,8 +254,8 @@ impl Kernel for Quantise<'_> {
             for at in (0..whole).step_by(S::LANES) {
                 simd.store_bytes(quantised(simd.load(&x[at..])), &mut to[at..]);
             }
+            to[whole..].fill(0);
             if whole < self.k {
-                to[whole..].fill(0);
                 simd.store_bytes(quantised(simd.load_part(&x[whole..])), &mut to[whole..]);
             }
         }

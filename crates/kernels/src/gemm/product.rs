@@ -3,9 +3,10 @@
 use std::cell::RefCell;
 
 use super::WeightType;
+use super::engine::{Division, Engine, Matrix, Vectors};
 use super::operand::{self, Bytes, Operand};
 use super::packed::PackedMatrix;
-use super::tile::{self, Bf16, F32, Int8, Int16, Kind, LATER_WORDS, MOST_ROWS, Operands, PANEL};
+use super::tile::{self, Bf16, F32, Int8, Int16, Kind, Operands, PANEL};
 use super::widen::Columns;
 use crate::activation::{self, Activation};
 use crate::simd::{Isa, Kernel, Simd, isa};
@@ -26,9 +27,7 @@ pub struct Epilogue<'a> {
 
 /// Numbers in a line of the cache.
 const LINE: usize = 16;
-/// Most rows of a task.
-const ROWS: usize = 96;
-/// Steps of tiles (of 6 rows and 64 columns) that a task has at least, if there are threads to feed: some microseconds.
+/// Steps of tiles (of 64 columns and as many rows as they have at most) that a task has at least, if there are threads to feed: some microseconds.
 const WORK: usize = 1 << 9;
 
 /// `out = activation(x wᵀ + bias) + residual`, x `[m, inputs]`, out `[m, outputs]`.
@@ -126,11 +125,12 @@ fn blocks<K: Kind, T: Kind>(isa: Isa, product: Product<'_>) {
     let (n, steps) = (weight.outputs(), weight.inputs().div_ceil(K::GROUP));
     // Blocks of rows, in whole tiles, as many for each thread if there are enough; a thread keeps its rows from one product to the next.
     let threads = rayon::current_num_threads();
-    let tiles = m.div_ceil(MOST_ROWS);
-    let blocks = m.div_ceil(ROWS);
+    let division = Division::of(isa, T::GROUP);
+    let tiles = m.div_ceil(division.tile);
+    let blocks = m.div_ceil(division.block);
     let blocks = if blocks >= threads { blocks.next_multiple_of(threads).min(tiles) } else { blocks };
     let sets = threads.min(blocks);
-    let first_row = |block: usize| (block * tiles / blocks * MOST_ROWS).min(m);
+    let first_row = |block: usize| (block * tiles / blocks * division.tile).min(m);
     let panels = n.div_ceil(PANEL);
     let panels_at_once = (WORK / (tiles.div_ceil(blocks) * steps.max(1))).clamp(1, panels);
     let columns = panels.div_ceil(panels_at_once);
@@ -179,19 +179,29 @@ impl<K: Kind, T: Kind> Kernel for Block<'_, K, T> {
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
+        // A matrix unit multiplies words as they lie in the weight.
+        let unit = if K::GROUP > 1 && K::GROUP == T::GROUP { simd.matrix_unit() } else { None };
+        match unit {
+            Some(unit) => self.tiles(simd, Matrix::new(unit)),
+            None => self.tiles(simd, Vectors::new(simd, self.rows.len())),
+        }
+    }
+}
+
+impl<K: Kind, T: Kind> Block<'_, K, T> {
+    /// All of it, tile by tile.
+    #[inline(always)]
+    fn tiles<S: Simd, E: Engine<S, T>>(&self, simd: S, mut engine: E) {
         let all = self.product.weight.inputs().div_ceil(K::GROUP);
         // Sums of integers need no parts: they are exact.
         let parts = if K::GROUP == 4 { 1 } else { all.div_ceil(self.product.weight.chain()).max(1) };
-        let steps = all.div_ceil(parts);
-        // With few rows, more columns at once: there would be too few independent sums.
-        let few = self.rows.len() <= 2 && tile::width::<S>() < PANEL;
-        let width = if few { 4 * S::LANES } else { tile::width::<S>() };
+        let steps = all.div_ceil(parts).next_multiple_of(E::STEPS);
+        let width = engine.width();
         let totals = self.product.weight.totals().as_ptr();
-        let tiles = self.rows.len().div_ceil(S::TILE_ROWS);
+        let tiles = self.rows.len().div_ceil(E::ROWS);
         // Words of a tile for a word of the weight.
         let wider = K::GROUP / T::GROUP;
         let mut wide = if wider > 1 { COLUMNS.take() } else { Columns::default() };
-        let mut sums = tile::Sums::ZERO;
         for part in 0..parts {
             let (first, last) = ((part * steps).min(all), ((part + 1) * steps).min(all));
             for column in self.columns.clone().step_by(width) {
@@ -203,10 +213,10 @@ impl<K: Kind, T: Kind> Kernel for Block<'_, K, T> {
                 };
                 let columns = width.min(self.columns.end - column);
                 let mut later = self.later(column, part, parts, steps);
-                let later_step = later.len().div_ceil(tiles * steps.max(1) * wider).min(LATER_WORDS);
+                let later_step = later.len().div_ceil(tiles * steps.max(1) * wider).min(E::LATER);
                 let mut row = self.rows.start;
                 while row < self.rows.end {
-                    let rows = tile::next_rows(self.rows.end - row, S::TILE_ROWS);
+                    let rows = tile::next_rows(self.rows.end - row, E::ROWS);
                     let operands = Operands {
                         a: self.product.x.words[row * self.product.x.row + first * wider..].as_ptr(),
                         a_row: self.product.x.row,
@@ -221,21 +231,13 @@ impl<K: Kind, T: Kind> Kernel for Block<'_, K, T> {
                     };
                     later = &later[later.len().min(operands.steps * later_step)..];
                     self.expect(simd, row..row + rows, column..column + columns);
-                    // SAFETY: `rows` rows of x begin at `row` and have at least `all` times `wider` words each; a panel has `all` steps of
-                    // 64 words, and `column % PANEL + width` does not exceed 64, nor do fewer vectors; wide columns have the steps of
-                    // this part times `wider`, of `width` words; for int8, there is a zero for each row and a total for each column of
-                    // each panel.
-                    unsafe {
-                        if columns <= S::LANES {
-                            tile::rows::<S, T, 1>(simd, rows, operands, &mut sums);
-                        } else if few {
-                            tile::rows::<S, T, 4>(simd, rows, operands, &mut sums);
-                        } else {
-                            tile::widest::<S, T>(simd, rows, operands, &mut sums);
-                        }
-                    }
+                    // SAFETY: `rows` rows of x begin at `row` and have at least `all` times `wider` words each, for a matrix unit filled up
+                    // to a multiple of its steps; a panel has `all` steps of 64 words, and `column % PANEL + width` does not exceed 64, nor do
+                    // fewer vectors; wide columns have the steps of this part times `wider`, of `width` words; for int8, there is a zero for
+                    // each row and a total for each column of each panel.
+                    let sums = unsafe { engine.tile(simd, rows, columns, operands) };
                     let part = (part > 0 || self.product.epilogue.accumulate, part + 1 == parts);
-                    self.finish(simd, &sums, row..row + rows, column..column + columns, part);
+                    self.finish(simd, sums, row..row + rows, column..column + columns, part);
                     row += rows;
                 }
             }
@@ -244,9 +246,7 @@ impl<K: Kind, T: Kind> Kernel for Block<'_, K, T> {
             COLUMNS.set(wide);
         }
     }
-}
 
-impl<K: Kind, T: Kind> Block<'_, K, T> {
     /// Asks for what [`Block::finish`] reads and writes, while the tile is computed.
     #[inline(always)]
     fn expect<S: Simd>(&self, simd: S, rows: std::ops::Range<usize>, columns: std::ops::Range<usize>) {
@@ -282,7 +282,7 @@ impl<K: Kind, T: Kind> Block<'_, K, T> {
     fn finish<S: Simd>(
         &self,
         simd: S,
-        sums: &tile::Sums,
+        sums: &[[f32; PANEL]],
         rows: std::ops::Range<usize>,
         columns: std::ops::Range<usize>,
         (is_later, is_last): (bool, bool),
@@ -325,13 +325,13 @@ impl<K: Kind, T: Kind> Block<'_, K, T> {
     fn each<S: Simd>(
         &self,
         simd: S,
-        sums: &tile::Sums,
+        sums: &[[f32; PANEL]],
         rows: std::ops::Range<usize>,
         columns: std::ops::Range<usize>,
         f: impl Fn(S::Vector, usize, usize, &[f32]) -> S::Vector,
     ) {
         let n = self.product.weight.outputs();
-        for (row, sums) in rows.zip(&sums.0) {
+        for (row, sums) in rows.zip(sums) {
             let own = simd.splat(if K::GROUP == 4 { self.product.x.scales[row] } else { 1.0 });
             for column in columns.clone().step_by(S::LANES) {
                 let (at, width) = (row * n + column, S::LANES.min(columns.end - column));

@@ -2,6 +2,7 @@
 
 use std::arch::x86_64::*;
 
+use super::matrix::NoMatrixUnit;
 use super::{Kernel, Simd};
 
 /// Proof that the machine has AVX2 and FMA, and AVX-VNNI if so said: [`Avx2::new`] is the only way to one.
@@ -43,6 +44,7 @@ fn first(n: usize) -> __m256i {
 impl<const VNNI: bool> Simd for Avx2<VNNI> {
     type Vector = __m256;
     type Words = __m256i;
+    type Matrix = NoMatrixUnit;
 
     const LANES: usize = 8;
 
@@ -50,6 +52,11 @@ impl<const VNNI: bool> Simd for Avx2<VNNI> {
     const TILE_ROWS: usize = 6;
 
     const TILE_VECTORS: usize = 2;
+
+    #[inline(always)]
+    fn matrix_unit(self) -> Option<NoMatrixUnit> {
+        None
+    }
 
     #[inline(always)]
     fn splat(self, x: f32) -> __m256 {

@@ -2,6 +2,7 @@
 
 use std::arch::x86_64::*;
 
+use super::amx::{self, Amx};
 use super::{Kernel, Simd};
 
 /// F, BW, DQ and VL alone.
@@ -10,6 +11,8 @@ pub(super) const PLAIN: u8 = 0;
 pub(super) const VNNI: u8 = 1;
 /// VNNI and BF16 too.
 pub(super) const BF16: u8 = 2;
+/// These and AMX, for products of whole tiles.
+pub(super) const AMX: u8 = 3;
 
 /// Proof that the machine has AVX-512 with these extensions: [`Avx512::new`] is the only way to one.
 #[derive(Clone, Copy)]
@@ -24,7 +27,8 @@ impl<const WITH: u8> Avx512<WITH> {
             && is_x86_feature_detected!("avx512vl")
             && is_x86_feature_detected!("fma")
             && (WITH < VNNI || is_x86_feature_detected!("avx512vnni"))
-            && (WITH < BF16 || is_x86_feature_detected!("avx512bf16"));
+            && (WITH < BF16 || is_x86_feature_detected!("avx512bf16"))
+            && (WITH < AMX || amx::is_here());
         has.then_some(Self(()))
     }
 
@@ -80,6 +84,7 @@ unsafe fn bf16_words(v: __m512) -> __m512i {
 impl<const WITH: u8> Simd for Avx512<WITH> {
     type Vector = __m512;
     type Words = __m512i;
+    type Matrix = Amx;
 
     const LANES: usize = 16;
 
@@ -87,6 +92,11 @@ impl<const WITH: u8> Simd for Avx512<WITH> {
     const TILE_ROWS: usize = 6;
 
     const TILE_VECTORS: usize = 4;
+
+    #[inline(always)]
+    fn matrix_unit(self) -> Option<Amx> {
+        (WITH >= AMX).then(Amx::new)
+    }
 
     #[inline(always)]
     fn splat(self, x: f32) -> __m512 {

@@ -5,6 +5,7 @@
 use std::arch::aarch64::*;
 use std::arch::{asm, is_aarch64_feature_detected};
 
+use super::matrix::NoMatrixUnit;
 use super::portable::Portable;
 use super::{Kernel, Simd};
 
@@ -95,6 +96,7 @@ fn numbers(words: Words, f: impl Fn(uint32x4_t) -> float32x4_t) -> Vector {
 impl<const WITH: u8> Simd for Neon<WITH> {
     type Vector = Vector;
     type Words = Words;
+    type Matrix = NoMatrixUnit;
 
     const LANES: usize = 8;
 
@@ -102,6 +104,11 @@ impl<const WITH: u8> Simd for Neon<WITH> {
     const TILE_ROWS: usize = 6;
 
     const TILE_VECTORS: usize = 2;
+
+    #[inline(always)]
+    fn matrix_unit(self) -> Option<NoMatrixUnit> {
+        None
+    }
 
     #[inline(always)]
     fn splat(self, x: f32) -> Vector {

@@ -2,6 +2,7 @@
 
 use super::Simd;
 use super::math::SHIFT;
+use super::matrix::NoMatrixUnit;
 
 #[derive(Clone, Copy)]
 pub(super) struct Portable;
@@ -20,6 +21,7 @@ fn zip(a: [f32; LANES], b: [f32; LANES], f: impl Fn(f32, f32) -> f32) -> [f32; L
 impl Simd for Portable {
     type Vector = [f32; LANES];
     type Words = [u32; LANES];
+    type Matrix = NoMatrixUnit;
 
     const LANES: usize = LANES;
 
@@ -27,6 +29,11 @@ impl Simd for Portable {
     const TILE_ROWS: usize = if cfg!(target_arch = "aarch64") { 6 } else { 2 };
 
     const TILE_VECTORS: usize = 2;
+
+    #[inline(always)]
+    fn matrix_unit(self) -> Option<NoMatrixUnit> {
+        None
+    }
 
     #[inline(always)]
     fn splat(self, x: f32) -> Self::Vector {

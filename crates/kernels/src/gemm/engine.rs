@@ -1,0 +1,182 @@
+//! What computes a tile of the result from a panel: vectors (`tile.rs`), or a matrix unit, where the instruction set has one for the type.
+
+use super::tile::{self, Kind, LATER_WORDS, MOST_ROWS, Operands, PANEL, Sums};
+use crate::simd::matrix::{
+    MATRIX_COLUMNS, MATRIX_ROWS, MATRIX_STEPS, MatrixOperands, MatrixSums, MatrixUnit,
+};
+use crate::simd::{Isa, Simd};
+
+const _: () = assert!(PANEL == MATRIX_COLUMNS, "a unit takes a panel at once");
+
+/// How a product of this many numbers a word is divided.
+#[derive(Clone, Copy)]
+pub(super) struct Division {
+    /// Rows of the largest tile, which blocks of rows consist of.
+    pub(super) tile: usize,
+    /// Most rows of a task.
+    pub(super) block: usize,
+    /// Words of a row of the left operand are a multiple of this.
+    pub(super) words: usize,
+}
+
+impl Division {
+    /// That of what [`Engine`] the instruction set has for words of `group` numbers.
+    pub(super) fn of(isa: Isa, group: usize) -> Self {
+        if group > 1 && isa.has_matrix_unit() {
+            // A panel from memory is multiplied so fast that it wants many rows.
+            Self { tile: MATRIX_ROWS, block: 12 * MATRIX_ROWS, words: MATRIX_STEPS }
+        } else {
+            Self { tile: MOST_ROWS, block: 96, words: 1 }
+        }
+    }
+}
+
+/// Computes tiles one after another, in memory of its own.
+pub(super) trait Engine<S: Simd, T: Kind> {
+    /// Most rows of a tile.
+    const ROWS: usize;
+    /// Steps of a part of k are a multiple of this.
+    const STEPS: usize;
+    /// Most words of what is needed later that a step asks for.
+    const LATER: usize;
+
+    /// Columns of a tile.
+    fn width(&self) -> usize;
+
+    /// The sums of `rows` rows, the first `columns` of each: A · B, for integers as f32.
+    ///
+    /// # Safety
+    /// What `Operands` describes must be readable for these rows, and in B for all columns of a tile; A a step after another, and up to a
+    /// multiple of `STEPS`, with zeros where a word is two bf16.
+    unsafe fn tile(&mut self, simd: S, rows: usize, columns: usize, o: Operands<'_>) -> &[[f32; PANEL]];
+}
+
+/// Vectors.
+pub(super) struct Vectors {
+    /// With few rows, more columns at once than the largest tile has: there would be too few independent sums.
+    few: bool,
+    sums: Sums,
+}
+
+impl Vectors {
+    #[inline(always)]
+    pub(super) fn new<S: Simd>(_: S, rows: usize) -> Self {
+        Self { few: rows <= 2 && tile::width::<S>() < PANEL, sums: Sums::ZERO }
+    }
+}
+
+impl<S: Simd, T: Kind> Engine<S, T> for Vectors {
+    const ROWS: usize = S::TILE_ROWS;
+    const STEPS: usize = 1;
+    const LATER: usize = LATER_WORDS;
+
+    #[inline(always)]
+    fn width(&self) -> usize {
+        if self.few { 4 * S::LANES } else { tile::width::<S>() }
+    }
+
+    #[inline(always)]
+    unsafe fn tile(&mut self, simd: S, rows: usize, columns: usize, o: Operands<'_>) -> &[[f32; PANEL]] {
+        // SAFETY: the caller vouches for the operands.
+        unsafe {
+            if columns <= S::LANES {
+                tile::rows::<S, T, 1>(simd, rows, o, &mut self.sums);
+            } else if self.few {
+                tile::rows::<S, T, 4>(simd, rows, o, &mut self.sums);
+            } else {
+                tile::widest::<S, T>(simd, rows, o, &mut self.sums);
+            }
+        }
+        &self.sums.0
+    }
+}
+
+/// A matrix unit, for words of two bf16 or four bytes.
+pub(super) struct Matrix<U> {
+    unit: U,
+    sums: Aligned<MatrixSums>,
+}
+
+#[repr(align(64))]
+struct Aligned<X>(X);
+
+impl<U: MatrixUnit> Matrix<U> {
+    #[inline(always)]
+    pub(super) fn new(unit: U) -> Self {
+        Self { unit, sums: Aligned([[0.0; PANEL]; MATRIX_ROWS]) }
+    }
+
+    /// Sums += A · B, or = without `add`.
+    ///
+    /// # Safety
+    /// As [`MatrixUnit::multiply_bf16`].
+    #[inline(always)]
+    unsafe fn multiply<T: Kind>(&mut self, rows: usize, o: MatrixOperands, add: bool) {
+        // SAFETY: the caller vouches for the operands.
+        unsafe {
+            if T::GROUP == 4 {
+                self.unit.multiply_i8(rows, o, add, &mut self.sums.0);
+            } else {
+                self.unit.multiply_bf16(rows, o, add, &mut self.sums.0);
+            }
+        }
+    }
+}
+
+impl<S: Simd, T: Kind, U: MatrixUnit> Engine<S, T> for Matrix<U> {
+    const ROWS: usize = MATRIX_ROWS;
+    const STEPS: usize = MATRIX_STEPS;
+    const LATER: usize = PANEL;
+
+    #[inline(always)]
+    fn width(&self) -> usize {
+        PANEL
+    }
+
+    #[inline(always)]
+    unsafe fn tile(&mut self, simd: S, rows: usize, _: usize, o: Operands<'_>) -> &[[f32; PANEL]] {
+        let integers = T::GROUP == 4;
+        if integers {
+            for (i, sums) in self.sums.0[..rows].iter_mut().enumerate() {
+                for at in (0..PANEL).step_by(S::LANES) {
+                    // SAFETY: the caller vouches for a zero for each row and a total for each column.
+                    let start = unsafe { T::start(simd, o.zeros.add(i), o.totals.add(at)) };
+                    T::store(simd, start, &mut sums[at..]);
+                }
+            }
+        }
+        let whole = o.steps - o.steps % MATRIX_STEPS;
+        // What a step asks for in words is in lines what as many steps as a line has words ask for.
+        let later = (o.later.as_ptr(), if o.later.is_empty() { 0 } else { o.later_step });
+        let operands =
+            MatrixOperands { a: o.a, a_row: o.a_row, b: o.b, b_step: o.b_step, steps: whole, later };
+        // SAFETY: the caller vouches for these rows, columns and steps.
+        unsafe { self.multiply::<T>(rows, operands, integers) };
+        if whole < o.steps {
+            let mut b = Aligned([[0; PANEL]; MATRIX_STEPS]);
+            for (step, b) in (whole..o.steps).zip(&mut b.0) {
+                // SAFETY: the caller vouches for all columns of this step; nobody else knows the copy.
+                unsafe { std::ptr::copy_nonoverlapping(o.b.add(step * o.b_step), b.as_mut_ptr(), PANEL) };
+            }
+            let operands = MatrixOperands {
+                a: o.a.wrapping_add(whole),
+                b: b.0.as_ptr().cast(),
+                b_step: PANEL,
+                steps: MATRIX_STEPS,
+                later: (o.b, 0),
+                ..operands
+            };
+            // SAFETY: the caller vouches for A up to a multiple of these steps; B is the copy.
+            unsafe { self.multiply::<T>(rows, operands, true) };
+        }
+        if integers {
+            for sums in &mut self.sums.0[..rows] {
+                for at in (0..PANEL).step_by(S::LANES) {
+                    let sum = T::load_sum(simd, &sums[at..]);
+                    simd.store(T::finish(simd, sum), &mut sums[at..]);
+                }
+            }
+        }
+        &self.sums.0
+    }
+}

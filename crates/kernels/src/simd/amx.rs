@@ -1,0 +1,216 @@
+//! x86-64 with AMX: eight registers of tiles, each sixteen rows of sixteen words, and products of two of them.
+//!
+//! Rust has no stable intrinsics for it, so the instructions stand here as assembly. The compiler never uses the registers of tiles
+//! by itself, so they keep what one block of assembly leaves for the next. They are described in Intel's Software Developer's Manual, volume 1,
+//! chapter 18, the products in volume 2 (TDPBF16PS, TDPBUSD).
+
+use std::arch::asm;
+use std::marker::PhantomData;
+use std::sync::OnceLock;
+
+use super::matrix::{MATRIX_COLUMNS, MATRIX_ROWS, MATRIX_STEPS, MatrixOperands, MatrixSums, MatrixUnit};
+
+/// Rows and words of a tile.
+const TILE: usize = 16;
+/// Bytes from one row of sums to the next.
+const SUMS_ROW: usize = MATRIX_COLUMNS * 4;
+
+/// Whether the processor has AMX for bf16 and int8, and the system lets this process use it.
+pub(super) fn is_here() -> bool {
+    static HERE: OnceLock<bool> = OnceLock::new();
+    *HERE.get_or_init(|| {
+        const BF16_TILES_INT8: u32 = 1 << 22 | 1 << 24 | 1 << 25;
+        let leaf = std::arch::x86_64::__cpuid_count(7, 0);
+        leaf.edx & BF16_TILES_INT8 == BF16_TILES_INT8 && is_permitted()
+    })
+}
+
+/// Asks the system for the registers, which are so large that a process must.
+#[cfg(target_os = "linux")]
+fn is_permitted() -> bool {
+    /// ARCH_REQ_XCOMP_PERM and XFEATURE_XTILEDATA of Linux (Documentation/arch/x86/xstate.rst).
+    const REQUEST: libc::c_long = 0x1023;
+    const TILE_DATA: libc::c_long = 18;
+    // SAFETY: takes two numbers and touches no memory of ours; a system that does not know it answers with an error.
+    unsafe { libc::syscall(libc::SYS_arch_prctl, REQUEST, TILE_DATA) == 0 }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn is_permitted() -> bool {
+    false
+}
+
+/// The unit, as it is set up in this thread: the registers are the thread's, so the value stays there.
+pub(super) struct Amx {
+    /// For how many rows; 0 before the first product.
+    rows: usize,
+    this_thread: PhantomData<*const ()>,
+}
+
+impl Amx {
+    /// Panics if the machine lacks it.
+    #[inline]
+    pub(super) fn new() -> Self {
+        assert!(is_here(), "AMX");
+        Self { rows: 0, this_thread: PhantomData }
+    }
+
+    /// Sets registers up for so many rows. Up to sixteen: sums are registers 0 to 3, side by side, A is 4 and B 5 to 7. More: sums are 0 and
+    /// 1 above 2 and 3, A is 4 above 5, B is 6 and 7 side by side. This makes all of them zero.
+    #[inline(always)]
+    fn set_up(&mut self, rows: usize) {
+        /// What LDTILECFG reads: the palette, then, from byte 16 on, bytes per row, and from byte 48 on, rows.
+        #[repr(align(64))]
+        struct Setting([u8; 64]);
+
+        assert!((1..=MATRIX_ROWS).contains(&rows), "{rows} rows");
+        if self.rows == rows {
+            return;
+        }
+        self.rows = rows;
+        let mut setting = Setting([0; 64]);
+        setting.0[0] = 1;
+        let upper = rows.min(TILE) as u8;
+        let tiles = if rows <= TILE {
+            [upper, upper, upper, upper, upper, TILE as u8, TILE as u8, TILE as u8]
+        } else {
+            let lower = (rows - TILE) as u8;
+            [upper, upper, lower, lower, upper, lower, TILE as u8, TILE as u8]
+        };
+        for (i, rows) in tiles.into_iter().enumerate() {
+            setting.0[16 + 2 * i] = 4 * TILE as u8;
+            setting.0[48 + i] = rows;
+        }
+        // SAFETY: a value of this type is there only where AMX is and may be used; the setting is one of palette 1, whose tiles have at most
+        // sixteen rows of 64 bytes.
+        unsafe {
+            asm!("ldtilecfg [{}]", in(reg) &setting, options(nostack, readonly, preserves_flags));
+        }
+    }
+}
+
+impl Drop for Amx {
+    fn drop(&mut self) {
+        // SAFETY: as in `set_up`. Registers in their first state cost nothing when the system changes threads.
+        unsafe { asm!("tilerelease", options(nostack, nomem, preserves_flags)) }
+    }
+}
+
+/// Zero into the registers of sums, or what is in memory.
+macro_rules! start {
+    ($add:expr, $first:expr, $second:expr) => {
+        if $add {
+            asm!(
+                "tileloadd tmm0, [{first} + {row}]",
+                "tileloadd tmm1, [{first} + {row} + 64]",
+                "tileloadd tmm2, [{second} + {row}]",
+                "tileloadd tmm3, [{second} + {row} + 64]",
+                first = in(reg) $first,
+                second = in(reg) $second,
+                row = in(reg) SUMS_ROW,
+                options(nostack, readonly, preserves_flags),
+            );
+        } else {
+            asm!("tilezero tmm0", "tilezero tmm1", "tilezero tmm2", "tilezero tmm3", options(nostack, nomem, preserves_flags));
+        }
+    };
+}
+
+/// The registers of sums into memory.
+macro_rules! store {
+    ($first:expr, $second:expr) => {
+        asm!(
+            "tilestored [{first} + {row}], tmm0",
+            "tilestored [{first} + {row} + 64], tmm1",
+            "tilestored [{second} + {row}], tmm2",
+            "tilestored [{second} + {row} + 64], tmm3",
+            first = in(reg) $first,
+            second = in(reg) $second,
+            row = in(reg) SUMS_ROW,
+            options(nostack, preserves_flags),
+        )
+    };
+}
+
+/// Both products of [`MatrixUnit`]: they differ in one instruction.
+macro_rules! multiply {
+    ($name:ident, $product:literal) => {
+        #[inline(always)]
+        unsafe fn $name(&mut self, rows: usize, o: MatrixOperands, add: bool, sums: &mut MatrixSums) {
+            self.set_up(rows);
+            let (a_row, b_row) = (4 * o.a_row, 4 * o.b_step);
+            let sums: *mut f32 = sums.as_mut_ptr().cast();
+            let mut later = o.later.0;
+            let mut ask = || {
+                for _ in 0..o.later.1 {
+                    // SAFETY: an address that cannot be read is ignored.
+                    unsafe { asm!("prefetcht1 [{}]", in(reg) later, options(nostack, readonly, preserves_flags)) };
+                    later = later.wrapping_add(TILE);
+                }
+            };
+            if rows <= TILE {
+                // SAFETY: the caller vouches for A and B; the tiles of sums are within `sums`, which has more rows than these. Registers are set up
+                // for this, so that no instruction reads or writes other rows.
+                unsafe {
+                    start!(add, sums, sums.add(2 * TILE));
+                    for step in (0..o.steps).step_by(MATRIX_STEPS) {
+                        let b = o.b.add(step * o.b_step);
+                        asm!(
+                            "tileloadd tmm4, [{a} + {a_row}]",
+                            "tileloadd tmm5, [{b} + {b_row}]",
+                            concat!($product, " tmm0, tmm4, tmm5"),
+                            "tileloadd tmm6, [{b} + {b_row} + 64]",
+                            concat!($product, " tmm1, tmm4, tmm6"),
+                            "tileloadd tmm7, [{b} + {b_row} + 128]",
+                            concat!($product, " tmm2, tmm4, tmm7"),
+                            "tileloadd tmm5, [{b} + {b_row} + 192]",
+                            concat!($product, " tmm3, tmm4, tmm5"),
+                            a = in(reg) o.a.add(step),
+                            a_row = in(reg) a_row,
+                            b = in(reg) b,
+                            b_row = in(reg) b_row,
+                            options(nostack, readonly, preserves_flags),
+                        );
+                        ask();
+                    }
+                    store!(sums, sums.add(2 * TILE));
+                }
+                return;
+            }
+            for column in (0..MATRIX_COLUMNS).step_by(2 * TILE) {
+                // SAFETY: as above; here the sums of the lower rows are sixteen rows further on.
+                unsafe {
+                    let upper = sums.add(column);
+                    start!(add, upper, upper.add(TILE * MATRIX_COLUMNS));
+                    for step in (0..o.steps).step_by(MATRIX_STEPS) {
+                        asm!(
+                            "tileloadd tmm6, [{b} + {b_row}]",
+                            "tileloadd tmm4, [{a} + {a_row}]",
+                            concat!($product, " tmm0, tmm4, tmm6"),
+                            "tileloadd tmm7, [{b} + {b_row} + 64]",
+                            concat!($product, " tmm1, tmm4, tmm7"),
+                            "tileloadd tmm5, [{lower} + {a_row}]",
+                            concat!($product, " tmm2, tmm5, tmm6"),
+                            concat!($product, " tmm3, tmm5, tmm7"),
+                            a = in(reg) o.a.add(step),
+                            lower = in(reg) o.a.add(step + TILE * o.a_row),
+                            a_row = in(reg) a_row,
+                            b = in(reg) o.b.add(step * o.b_step + column),
+                            b_row = in(reg) b_row,
+                            options(nostack, readonly, preserves_flags),
+                        );
+                        if column == 0 {
+                            ask();
+                        }
+                    }
+                    store!(upper, upper.add(TILE * MATRIX_COLUMNS));
+                }
+            }
+        }
+    };
+}
+
+impl MatrixUnit for Amx {
+    multiply!(multiply_bf16, "tdpbf16ps");
+    multiply!(multiply_i8, "tdpbusd");
+}

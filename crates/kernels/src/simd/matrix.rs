@@ -1,0 +1,60 @@
+//! Units that multiply whole tiles of words: what they do, and the set of none. The one instance is in `amx.rs`.
+
+/// Rows of A that a unit takes at once at most.
+pub const MATRIX_ROWS: usize = 32;
+/// Columns of B that it takes at once.
+pub const MATRIX_COLUMNS: usize = 64;
+/// Words of a row of A, and rows of B, in one product of tiles: steps are a multiple of it.
+pub const MATRIX_STEPS: usize = 16;
+
+/// Operands of [`MatrixUnit`], in words: A(row, step) at `a + row * a_row + step`, B(step, column) at `b + step * b_step + column`.
+#[derive(Debug, Clone, Copy)]
+pub struct MatrixOperands {
+    /// The first word of A.
+    pub a: *const u32,
+    /// Words from one row of A to the next.
+    pub a_row: usize,
+    /// The first word of B.
+    pub b: *const u32,
+    /// Words from one row of B to the next.
+    pub b_step: usize,
+    /// Words of a row of A: a multiple of [`MATRIX_STEPS`].
+    pub steps: usize,
+    /// What will be needed later, in any number of bytes: so many lines of the cache are asked for with each [`MATRIX_STEPS`].
+    pub later: (*const u32, usize),
+}
+
+/// Sums of a tile: `[rows, MATRIX_COLUMNS]` words, f32 or integers.
+pub type MatrixSums = [[f32; MATRIX_COLUMNS]; MATRIX_ROWS];
+
+/// Multiplies tiles of words, which are two bf16 or four int8 as in [`super::Simd`]. It belongs to one thread.
+///
+/// A sum has one order, whatever the number of rows: from the first word to the last by [`MATRIX_STEPS`].
+pub trait MatrixUnit {
+    /// `sums = A · B`, or if `add` what is in there + A · B, for rows 1 to [`MATRIX_ROWS`] and all columns. Words are two bf16, sums f32:
+    /// subnormal numbers count as zero, and within a tile the first and the second numbers of words are summed apart.
+    ///
+    /// # Safety
+    /// A must be readable for all rows and steps, B for all steps and columns.
+    unsafe fn multiply_bf16(&mut self, rows: usize, o: MatrixOperands, add: bool, sums: &mut MatrixSums);
+
+    /// [`MatrixUnit::multiply_bf16`] for words of four bytes, unsigned in A and signed in B. Sums are integers of 32 bits, exact.
+    ///
+    /// # Safety
+    /// As there.
+    unsafe fn multiply_i8(&mut self, rows: usize, o: MatrixOperands, add: bool, sums: &mut MatrixSums);
+}
+
+/// The unit of an instruction set that has none.
+#[derive(Debug)]
+pub enum NoMatrixUnit {}
+
+impl MatrixUnit for NoMatrixUnit {
+    unsafe fn multiply_bf16(&mut self, _: usize, _: MatrixOperands, _: bool, _: &mut MatrixSums) {
+        match *self {}
+    }
+
+    unsafe fn multiply_i8(&mut self, _: usize, _: MatrixOperands, _: bool, _: &mut MatrixSums) {
+        match *self {}
+    }
+}
