@@ -14,6 +14,7 @@ use crate::dropout::Dropout;
 use crate::gemm::WeightType;
 use crate::gemm::operand::{as_words, as_words_mut};
 use crate::gemm::tile::{Bf16, F32, Kind};
+use crate::simd::matrix::{MATRIX_COLUMNS, MATRIX_ROWS, MATRIX_STEPS, MatrixOperands, MatrixUnit};
 use crate::simd::{Isa, Kernel, Simd, isa};
 use crate::threads::{self, Shared};
 use crate::transpose::Transpose;
@@ -24,7 +25,8 @@ use crate::transpose::Transpose;
 /// `h · tokens + t` of the mask, a key's place in its sentence is the column.
 ///
 /// `kind` is the type of the weights around it. With [`WeightType::F32`], all is computed in f32. With the others, where the machine multiplies
-/// bf16 faster, operands of both products are rounded to bf16; sums and softmax are f32 always, and so is all of it elsewhere.
+/// bf16 faster, operands of both products are rounded to bf16 (with a matrix unit, those of sentences that are long enough for it); sums and softmax
+/// are f32 always, and so is all of it elsewhere.
 ///
 /// `qkv` `[tokens, 3 · heads · D]` holds Q, K and V side by side, head h in columns `h·D..(h + 1)·D` of each; sentence s
 /// is tokens `offsets[s]..offsets[s + 1]`; `out` is `[tokens, heads · D]`. Panics if offsets decrease or do not cover all tokens.
@@ -60,8 +62,19 @@ pub(super) fn attention_on<K: Kind>(
     let tasks = tasks(offsets, shape);
     threads::parallel(tasks.len(), |i| {
         let Task { sentence, heads, queries } = tasks[i].clone();
-        isa.run(Heads::<K> { qkv, shape, dropout, out, tokens, sentence, heads, queries, kind: PhantomData });
+        if K::GROUP > 1 && isa.has_matrix_unit() && !suits_unit(sentence.len(), shape) {
+            let kind = PhantomData;
+            isa.run(Heads::<F32> { qkv, shape, dropout, out, tokens, sentence, heads, queries, kind });
+        } else {
+            let kind = PhantomData;
+            isa.run(Heads::<K> { qkv, shape, dropout, out, tokens, sentence, heads, queries, kind });
+        }
     });
+}
+
+/// Whether a matrix unit, which takes whole blocks of queries, is the fastest for a sentence.
+fn suits_unit(length: usize, shape: AttentionShape) -> bool {
+    length >= BLOCK && shape.head_dim.is_multiple_of(2 * MATRIX_STEPS)
 }
 
 /// Some heads of some queries of a sentence; the queries are counted from its start.
@@ -115,6 +128,11 @@ impl<K: Kind> Kernel for Heads<'_, K> {
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
+        if K::GROUP > 1
+            && let Some(unit) = simd.matrix_unit()
+        {
+            return self.by_unit(simd, unit);
+        }
         let (width, dim, length) = (self.shape.width(), self.shape.head_dim, self.sentence.len());
         // Rows are padded with zeros to whole panels, and, where a word holds several numbers, keys to whole words.
         let padded = dim.next_multiple_of(PANEL);
@@ -176,6 +194,68 @@ impl<K: Kind> Kernel for Heads<'_, K> {
 }
 
 impl<K: Kind> Heads<'_, K> {
+    /// All of it in bf16 by a matrix unit, for sentences that suit it. Its left operand has the numbers of a sum side by side, so the second product is
+    /// resultᵀ = Vᵀ · scores.
+    #[inline(always)]
+    fn by_unit<S: Simd>(&self, simd: S, mut unit: S::Matrix) {
+        let (width, dim, length) = (self.shape.width(), self.shape.head_dim, self.sentence.len());
+        // Pairs of keys are filled up with zeros to whole steps.
+        let (row, groups, pairs) =
+            (dim / 2, length.div_ceil(2), length.div_ceil(2).next_multiple_of(MATRIX_STEPS));
+        let masked = if self.dropout.is_none() { 0 } else { length };
+        let mut scratch = Scratch::take(
+            length * row + 2 * pairs * dim + 3 * BLOCK * dim + 2 * pairs * BLOCK + masked * PANEL,
+        );
+        let mut room = scratch.room();
+        let (keys, values, values_across) =
+            (room.take(length * row), room.take(pairs * dim), room.take(pairs * dim));
+        let [queries, queries_across] = [0; 2].map(|_| room.take(BLOCK * row));
+        let [results, results_across] = [0; 2].map(|_| room.take(BLOCK * dim));
+        let (weights, factors) = (room.take(2 * pairs * BLOCK), room.take(masked * PANEL));
+        let scale = 1.0 / (dim as f32).sqrt();
+        let across = |from: &[f32], [rows, columns]: [usize; 2], to: &mut [f32]| {
+            let (from, to) = (as_words(from), as_words_mut(to));
+            Transpose { from, from_row: columns, rows, columns, to, to_row: rows }.run(simd);
+        };
+
+        for head in self.heads.clone() {
+            let own = &self.qkv[self.sentence.start * 3 * width + head * dim..];
+            gather::<S, Bf16>(simd, &own[width..], 3 * width, dim, 1.0, keys);
+            gather_groups::<S, Bf16>(
+                simd,
+                &own[2 * width..],
+                3 * width,
+                (length, dim),
+                &mut values[..groups * dim],
+            );
+            values[groups * dim..].fill(0.0);
+            across(values, [pairs, dim], values_across);
+            for first in self.queries.clone().step_by(BLOCK) {
+                let count = BLOCK.min(self.queries.end - first);
+                let from = &own[first * 3 * width..];
+                gather::<S, Bf16>(simd, from, 3 * width, dim, scale, &mut queries[..count * row]);
+                // Beyond `count` there are queries of zeros, whose results nobody reads.
+                queries[count * row..].fill(0.0);
+                across(queries, [BLOCK, row], queries_across);
+
+                let scores = &mut weights[..length * BLOCK];
+                multiply(&mut unit, keys, queries_across, row, scores);
+                let mut inverse = [0.0; BLOCK];
+                for lane in (0..BLOCK).step_by(S::LANES) {
+                    simd.store(softmax(simd, scores, BLOCK, lane), &mut inverse[lane..]);
+                }
+                if masked > 0 {
+                    self.mask(simd, head, first, BLOCK, factors, scores);
+                }
+                group_rows::<S, Bf16>(simd, length, BLOCK, scores);
+                weights[groups * BLOCK..pairs * BLOCK].fill(0.0);
+                multiply(&mut unit, values_across, &weights[..pairs * BLOCK], pairs, results_across);
+                across(results_across, [dim, BLOCK], results);
+                self.scatter(simd, first, head * dim, &inverse, &results[..count * dim]);
+            }
+        }
+    }
+
     /// Multiplies `[length, columns]` weights of the queries from `first` on with their factors.
     #[inline(always)]
     fn mask<S: Simd>(
@@ -216,6 +296,21 @@ impl<K: Kind> Heads<'_, K> {
                 if to.len() >= S::LANES { simd.store(v, to) } else { simd.store_part(v, to) }
             }
         }
+    }
+}
+
+/// A · B by a matrix unit: A `[rows, steps]` and B `[steps, BLOCK]` words of two bf16, steps whole steps of the unit; to `[rows, BLOCK]`.
+#[inline(always)]
+fn multiply(unit: &mut impl MatrixUnit, a: &[f32], b: &[f32], steps: usize, to: &mut [f32]) {
+    const { assert!(BLOCK == MATRIX_COLUMNS, "a block of queries is what a unit takes") };
+    let rows = to.len() / BLOCK;
+    assert!(steps.is_multiple_of(MATRIX_STEPS) && rows * steps <= a.len(), "the first operand");
+    assert!(steps * BLOCK <= b.len(), "the second operand");
+    for (i, to) in to.as_chunks_mut::<BLOCK>().0.chunks_mut(MATRIX_ROWS).enumerate() {
+        let (a, b) = (a[i * MATRIX_ROWS * steps..].as_ptr().cast(), b.as_ptr().cast());
+        let operands = MatrixOperands { a, a_row: steps, b, b_step: BLOCK, steps, later: (b, 0) };
+        // SAFETY: as many rows of A as `to` has here, and all of B, are there for all steps, as was asserted above.
+        unsafe { unit.multiply_bf16(to.len(), operands, false, to) };
     }
 }
 
@@ -275,7 +370,8 @@ mod tests {
 
         #[test]
         fn in_bf16_it_equals_the_plain_loops_over_rounded_numbers(
-            lengths in prop::collection::vec(0usize..70, 0..5), heads in 1usize..4, head_dim in 1usize..70,
+            lengths in prop::collection::vec(0usize..140, 0..5), heads in 1usize..4,
+            head_dim in prop_oneof![1usize..70, prop::sample::select(&[32usize, 64])],
             probability in prop::sample::select(&[0.0f32, 0.5]), seed: u32,
         ) {
             let shape = AttentionShape { heads, head_dim };

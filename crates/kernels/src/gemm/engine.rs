@@ -1,9 +1,7 @@
 //! What computes a tile of the result from a panel: vectors (`tile.rs`), or a matrix unit, where the instruction set has one for the type.
 
 use super::tile::{self, Kind, LATER_WORDS, MOST_ROWS, Operands, PANEL, Sums};
-use crate::simd::matrix::{
-    MATRIX_COLUMNS, MATRIX_ROWS, MATRIX_STEPS, MatrixOperands, MatrixSums, MatrixUnit,
-};
+use crate::simd::matrix::{MATRIX_COLUMNS, MATRIX_ROWS, MATRIX_STEPS, MatrixOperands, MatrixUnit};
 use crate::simd::{Isa, Simd};
 
 const _: () = assert!(PANEL == MATRIX_COLUMNS, "a unit takes a panel at once");
@@ -16,7 +14,7 @@ pub(super) struct Division {
     /// Most rows of a task.
     pub(super) block: usize,
     /// Words of a row of the left operand are a multiple of this.
-    pub(super) words: usize,
+    words: usize,
 }
 
 impl Division {
@@ -28,6 +26,14 @@ impl Division {
         } else {
             Self { tile: MOST_ROWS, block: 96, words: 1 }
         }
+    }
+
+    /// Words from one row of the left operand to the next, if it has so many.
+    pub(super) fn row(self, words: usize) -> usize {
+        /// Rows so many words apart lie in few sets of the cache, from which a tile takes a line of each of its rows.
+        const APART: usize = 128;
+        let words = words.next_multiple_of(self.words);
+        if self.words > 1 && words > 0 && words.is_multiple_of(APART) { words + self.words } else { words }
     }
 }
 
@@ -94,7 +100,7 @@ impl<S: Simd, T: Kind> Engine<S, T> for Vectors {
 /// A matrix unit, for words of two bf16 or four bytes.
 pub(super) struct Matrix<U> {
     unit: U,
-    sums: Aligned<MatrixSums>,
+    sums: Aligned<[[f32; PANEL]; MATRIX_ROWS]>,
 }
 
 #[repr(align(64))]

@@ -63,7 +63,7 @@ pub(super) fn with<R>(
     // Taken out, so that a product inside of another would only lack the memory.
     let mut scratch = SCRATCH.take();
     // Whole vectors of numbers; what is beyond k is zero, and meets zeros of the weight.
-    let row = (k.next_multiple_of(16) / to.group()).next_multiple_of(Division::of(isa, to.group()).words);
+    let row = Division::of(isa, to.group()).row(k.next_multiple_of(16) / to.group());
     let words = first_words(&mut scratch.words, m * row);
     let wide = widens(isa, to, m);
     let wider =
@@ -136,7 +136,7 @@ pub(super) fn with_bytes<R>(
     use_it: impl FnOnce(Operand<'_>) -> R,
 ) -> R {
     let mut scratch = SCRATCH.take();
-    let row = k.div_ceil(4).next_multiple_of(Division::of(isa, 4).words);
+    let row = Division::of(isa, 4).row(k.div_ceil(4));
     // Bytes beyond k meet zeros of the weight, and sums of integers are exact.
     let words = first_words(&mut scratch.words, m * row);
     scratch.scales.clear();

@@ -137,6 +137,7 @@ macro_rules! multiply {
     ($name:ident, $product:literal) => {
         #[inline(always)]
         unsafe fn $name(&mut self, rows: usize, o: MatrixOperands, add: bool, sums: &mut MatrixSums) {
+            assert!(rows <= sums.len(), "{rows} rows of {}", sums.len());
             self.set_up(rows);
             let (a_row, b_row) = (4 * o.a_row, 4 * o.b_step);
             let sums: *mut f32 = sums.as_mut_ptr().cast();
@@ -149,8 +150,8 @@ macro_rules! multiply {
                 }
             };
             if rows <= TILE {
-                // SAFETY: the caller vouches for A and B; the tiles of sums are within `sums`, which has more rows than these. Registers are set up
-                // for this, so that no instruction reads or writes other rows.
+                // SAFETY: the caller vouches for A and B; `sums` has these rows, and registers are set up for them, so that no instruction reads
+                // or writes others.
                 unsafe {
                     start!(add, sums, sums.add(2 * TILE));
                     for step in (0..o.steps).step_by(MATRIX_STEPS) {

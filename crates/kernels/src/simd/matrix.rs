@@ -24,15 +24,16 @@ pub struct MatrixOperands {
     pub later: (*const u32, usize),
 }
 
-/// Sums of a tile: `[rows, MATRIX_COLUMNS]` words, f32 or integers.
-pub type MatrixSums = [[f32; MATRIX_COLUMNS]; MATRIX_ROWS];
+/// Sums of a tile, row by row: words that are f32 or integers.
+pub type MatrixSums = [[f32; MATRIX_COLUMNS]];
 
 /// Multiplies tiles of words, which are two bf16 or four int8 as in [`super::Simd`]. It belongs to one thread.
 ///
 /// A sum has one order, whatever the number of rows: from the first word to the last by [`MATRIX_STEPS`].
 pub trait MatrixUnit {
     /// `sums = A · B`, or if `add` what is in there + A · B, for rows 1 to [`MATRIX_ROWS`] and all columns. Words are two bf16, sums f32:
-    /// subnormal numbers count as zero, and within a tile the first and the second numbers of words are summed apart.
+    /// subnormal numbers count as zero, and within a tile the first and the second numbers of words are summed apart. Panics if `sums` has
+    /// fewer rows.
     ///
     /// # Safety
     /// A must be readable for all rows and steps, B for all steps and columns.
