@@ -129,8 +129,10 @@ fn record_in(
 ) -> Result<()> {
     let processor = processor();
     let has = |flag: &&str| cpu_field("flags").is_some_and(|flags| flags.split(' ').any(|own| own == *flag));
-    let sets: Vec<&str> =
-        ["avx2", "fma", "avx512f", "avx512_vnni", "avx512_bf16"].into_iter().filter(has).collect();
+    let sets: Vec<&str> = ["avx2", "fma", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8"]
+        .into_iter()
+        .filter(has)
+        .collect();
     let rust = Command::new("rustc").arg("--version").output()?.stdout;
     let medians = runs.map_or(String::new(), |runs| format!(" Medians of {runs} alternating runs."));
     let text = format!(

@@ -14,6 +14,12 @@ pub(super) const BF16: u8 = 2;
 /// These and AMX, for products of whole tiles.
 pub(super) const AMX: u8 = 3;
 
+/// Whether Intel made the processor.
+pub(super) fn is_of_intel() -> bool {
+    let vendor = __cpuid(0);
+    [vendor.ebx, vendor.edx, vendor.ecx].map(u32::to_le_bytes).as_flattened() == b"GenuineIntel"
+}
+
 /// Proof that the machine has AVX-512 with these extensions: [`Avx512::new`] is the only way to one.
 #[derive(Clone, Copy)]
 pub(super) struct Avx512<const WITH: u8>(());
