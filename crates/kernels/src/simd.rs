@@ -226,16 +226,16 @@ impl Isa {
     pub fn available() -> &'static [Self] {
         static AVAILABLE: OnceLock<Vec<Isa>> = OnceLock::new();
         AVAILABLE.get_or_init(|| {
-            let mut available: Vec<Isa> = Self::ALL.into_iter().filter(|isa| isa.is_here()).collect();
+            let all = Self::ALL.into_iter().filter(|isa| isa.is_here());
             // Intel's processors multiply bf16 in vectors at half the speed of f32: there it is better widened, as without the instruction.
             #[cfg(target_arch = "x86_64")]
-            if let Some(at) = available.iter().position(|isa| *isa == Self::Avx512Bf16)
-                && avx512::is_of_intel()
-            {
-                // The next one is `Avx512Vnni`, which is part of it.
-                available.swap(at, at + 1);
+            if avx512::is_of_intel() {
+                let (bf16, others): (Vec<Isa>, Vec<Isa>) = all.partition(|isa| *isa == Self::Avx512Bf16);
+                // It has all of `Avx512Vnni`, which is so before it.
+                let place = others.iter().position(|isa| *isa == Self::Avx512).unwrap_or(others.len());
+                return [&others[..place], &bf16, &others[place..]].concat();
             }
-            available
+            all.collect()
         })
     }
 
