@@ -166,26 +166,11 @@ impl<K: Kind> Kernel for Heads<'_, K> {
                     &mut queries[..count * row],
                 );
                 queries[count * row..columns * row].fill(0.0);
-                Transpose {
-                    from: as_words(queries),
-                    from_row: row,
-                    rows: columns,
-                    columns: row,
-                    to: as_words_mut(queries_across),
-                    to_row: columns,
-                }
-                .run(simd);
+                across(simd, queries, [columns, row], queries_across);
 
                 let weights = &mut weights[..length * columns];
                 product::<S, K>(simd, keys, (row, 1), queries_across, [length, columns, row], false, weights);
-                let mut inverse = [0.0; BLOCK];
-                for lane in (0..columns).step_by(S::LANES) {
-                    simd.store(softmax(simd, weights, columns, lane), &mut inverse[lane..]);
-                }
-                if masked > 0 {
-                    self.mask(simd, head, first, columns, factors, weights);
-                }
-                group_rows::<S, K>(simd, length, columns, weights);
+                let inverse = self.weigh(simd, head, first, columns, factors, weights);
                 product::<S, K>(simd, weights, (1, columns), values, [count, padded, groups], false, results);
                 self.scatter(simd, first, head * dim, &inverse, &results[..count * padded]);
             }
@@ -194,7 +179,7 @@ impl<K: Kind> Kernel for Heads<'_, K> {
 }
 
 impl<K: Kind> Heads<'_, K> {
-    /// All of it in bf16 by a matrix unit, for sentences that suit it. Its left operand has the numbers of a sum side by side, so the second product is
+    /// All of it by a matrix unit, for sentences that suit it; K is bf16. Its left operand has the numbers of a sum side by side, so the second product is
     /// resultᵀ = Vᵀ · scores.
     #[inline(always)]
     fn by_unit<S: Simd>(&self, simd: S, mut unit: S::Matrix) {
@@ -213,15 +198,11 @@ impl<K: Kind> Heads<'_, K> {
         let [results, results_across] = [0; 2].map(|_| room.take(BLOCK * dim));
         let (weights, factors) = (room.take(2 * pairs * BLOCK), room.take(masked * PANEL));
         let scale = 1.0 / (dim as f32).sqrt();
-        let across = |from: &[f32], [rows, columns]: [usize; 2], to: &mut [f32]| {
-            let (from, to) = (as_words(from), as_words_mut(to));
-            Transpose { from, from_row: columns, rows, columns, to, to_row: rows }.run(simd);
-        };
 
         for head in self.heads.clone() {
             let own = &self.qkv[self.sentence.start * 3 * width + head * dim..];
-            gather::<S, Bf16>(simd, &own[width..], 3 * width, dim, 1.0, keys);
-            gather_groups::<S, Bf16>(
+            gather::<S, K>(simd, &own[width..], 3 * width, dim, 1.0, keys);
+            gather_groups::<S, K>(
                 simd,
                 &own[2 * width..],
                 3 * width,
@@ -229,31 +210,47 @@ impl<K: Kind> Heads<'_, K> {
                 &mut values[..groups * dim],
             );
             values[groups * dim..].fill(0.0);
-            across(values, [pairs, dim], values_across);
+            across(simd, values, [pairs, dim], values_across);
             for first in self.queries.clone().step_by(BLOCK) {
                 let count = BLOCK.min(self.queries.end - first);
                 let from = &own[first * 3 * width..];
-                gather::<S, Bf16>(simd, from, 3 * width, dim, scale, &mut queries[..count * row]);
+                gather::<S, K>(simd, from, 3 * width, dim, scale, &mut queries[..count * row]);
                 // Beyond `count` there are queries of zeros, whose results nobody reads.
                 queries[count * row..].fill(0.0);
-                across(queries, [BLOCK, row], queries_across);
+                across(simd, queries, [BLOCK, row], queries_across);
 
                 let scores = &mut weights[..length * BLOCK];
                 multiply(&mut unit, keys, queries_across, row, scores);
-                let mut inverse = [0.0; BLOCK];
-                for lane in (0..BLOCK).step_by(S::LANES) {
-                    simd.store(softmax(simd, scores, BLOCK, lane), &mut inverse[lane..]);
-                }
-                if masked > 0 {
-                    self.mask(simd, head, first, BLOCK, factors, scores);
-                }
-                group_rows::<S, Bf16>(simd, length, BLOCK, scores);
+                let inverse = self.weigh(simd, head, first, BLOCK, factors, scores);
                 weights[groups * BLOCK..pairs * BLOCK].fill(0.0);
                 multiply(&mut unit, values_across, &weights[..pairs * BLOCK], pairs, results_across);
-                across(results_across, [dim, BLOCK], results);
+                across(simd, results_across, [dim, BLOCK], results);
                 self.scatter(simd, first, head * dim, &inverse, &results[..count * dim]);
             }
         }
+    }
+
+    /// Makes weights of the scores `[length, columns]` of the queries from `first` on: softmax without its division, whose factor per query is
+    /// returned; dropout, with room for its factors; and words of kind K.
+    #[inline(always)]
+    fn weigh<S: Simd>(
+        &self,
+        simd: S,
+        head: usize,
+        first: usize,
+        columns: usize,
+        factors: &mut [f32],
+        scores: &mut [f32],
+    ) -> [f32; BLOCK] {
+        let mut inverse = [0.0; BLOCK];
+        for lane in (0..columns).step_by(S::LANES) {
+            simd.store(softmax(simd, scores, columns, lane), &mut inverse[lane..]);
+        }
+        if !self.dropout.is_none() {
+            self.mask(simd, head, first, columns, factors, scores);
+        }
+        group_rows::<S, K>(simd, self.sentence.len(), columns, scores);
+        inverse
     }
 
     /// Multiplies `[length, columns]` weights of the queries from `first` on with their factors.
@@ -297,6 +294,13 @@ impl<K: Kind> Heads<'_, K> {
             }
         }
     }
+}
+
+/// The transpose of `[rows, columns]` words.
+#[inline(always)]
+fn across<S: Simd>(simd: S, from: &[f32], [rows, columns]: [usize; 2], to: &mut [f32]) {
+    let (from, to) = (as_words(from), as_words_mut(to));
+    Transpose { from, from_row: columns, rows, columns, to, to_row: rows }.run(simd);
 }
 
 /// A · B by a matrix unit: A `[rows, steps]` and B `[steps, BLOCK]` words of two bf16, steps whole steps of the unit; to `[rows, BLOCK]`.

@@ -1,6 +1,7 @@
 //! What computes a tile of the result from a panel: vectors (`tile.rs`), or a matrix unit, where the instruction set has one for the type.
 
-use super::tile::{self, Kind, LATER_WORDS, MOST_ROWS, Operands, PANEL, Sums};
+use super::operand::as_words_mut;
+use super::tile::{self, Int8, Kind, LATER_WORDS, MOST_ROWS, Operands, PANEL, Sums};
 use crate::simd::matrix::{MATRIX_COLUMNS, MATRIX_ROWS, MATRIX_STEPS, MatrixOperands, MatrixUnit};
 use crate::simd::{Isa, Simd};
 
@@ -146,8 +147,8 @@ impl<S: Simd, T: Kind, U: MatrixUnit> Engine<S, T> for Matrix<U> {
             for (i, sums) in self.sums.0[..rows].iter_mut().enumerate() {
                 for at in (0..PANEL).step_by(S::LANES) {
                     // SAFETY: the caller vouches for a zero for each row and a total for each column.
-                    let start = unsafe { T::start(simd, o.zeros.add(i), o.totals.add(at)) };
-                    T::store(simd, start, &mut sums[at..]);
+                    let start = unsafe { Int8::start(simd, o.zeros.add(i), o.totals.add(at)) };
+                    simd.store_words(start, as_words_mut(&mut sums[at..]));
                 }
             }
         }
@@ -178,8 +179,10 @@ impl<S: Simd, T: Kind, U: MatrixUnit> Engine<S, T> for Matrix<U> {
         if integers {
             for sums in &mut self.sums.0[..rows] {
                 for at in (0..PANEL).step_by(S::LANES) {
-                    let sum = T::load_sum(simd, &sums[at..]);
-                    simd.store(T::finish(simd, sum), &mut sums[at..]);
+                    let sums = &mut sums[at..at + S::LANES];
+                    // SAFETY: so many words are readable.
+                    let words = unsafe { simd.words_from(sums.as_ptr().cast()) };
+                    simd.store(Int8::finish(simd, words), sums);
                 }
             }
         }

@@ -2,7 +2,6 @@
 //!
 //! All types of numbers share it, because all operands are words of four bytes: one f32, two bf16 or four int8.
 
-use super::operand::as_words_mut;
 use crate::simd::Simd;
 
 /// Columns of a panel: the words of B that stand side by side for one step.
@@ -55,12 +54,6 @@ pub(crate) trait Kind: Copy + Send + Sync {
 
     /// The sums as f32.
     fn finish<S: Simd>(simd: S, sum: Self::Sum<S>) -> S::Vector;
-
-    /// Writes sums as they are, as words that only look like numbers.
-    fn store<S: Simd>(simd: S, sum: Self::Sum<S>, to: &mut [f32]);
-
-    /// What [`Kind::store`] wrote.
-    fn load_sum<S: Simd>(simd: S, from: &[f32]) -> Self::Sum<S>;
 }
 
 /// One f32 a word.
@@ -98,16 +91,6 @@ impl Kind for F32 {
     fn finish<S: Simd>(_: S, sum: S::Vector) -> S::Vector {
         sum
     }
-
-    #[inline(always)]
-    fn store<S: Simd>(simd: S, sum: S::Vector, to: &mut [f32]) {
-        simd.store(sum, to);
-    }
-
-    #[inline(always)]
-    fn load_sum<S: Simd>(simd: S, from: &[f32]) -> S::Vector {
-        simd.load(from)
-    }
 }
 
 /// Two bf16 a word.
@@ -144,16 +127,6 @@ impl Kind for Bf16 {
     #[inline(always)]
     fn finish<S: Simd>(_: S, sum: S::Vector) -> S::Vector {
         sum
-    }
-
-    #[inline(always)]
-    fn store<S: Simd>(simd: S, sum: S::Vector, to: &mut [f32]) {
-        simd.store(sum, to);
-    }
-
-    #[inline(always)]
-    fn load_sum<S: Simd>(simd: S, from: &[f32]) -> S::Vector {
-        simd.load(from)
     }
 }
 
@@ -199,18 +172,6 @@ impl<const GROUP: usize> Kind for Integers<GROUP> {
     #[inline(always)]
     fn finish<S: Simd>(simd: S, sum: S::Words) -> S::Vector {
         simd.integers_to_f32(sum)
-    }
-
-    #[inline(always)]
-    fn store<S: Simd>(simd: S, sum: S::Words, to: &mut [f32]) {
-        simd.store_words(sum, as_words_mut(to));
-    }
-
-    #[inline(always)]
-    fn load_sum<S: Simd>(simd: S, from: &[f32]) -> S::Words {
-        let from = &from[..S::LANES];
-        // SAFETY: so many words are readable.
-        unsafe { simd.words_from(from.as_ptr().cast()) }
     }
 }
 

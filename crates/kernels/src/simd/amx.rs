@@ -5,6 +5,7 @@
 //! chapter 18, the products in volume 2 (TDPBF16PS, TDPBUSD).
 
 use std::arch::asm;
+use std::arch::x86_64::{__cpuid_count, _MM_HINT_T1, _mm_prefetch};
 use std::marker::PhantomData;
 use std::sync::OnceLock;
 
@@ -20,7 +21,7 @@ pub(super) fn is_here() -> bool {
     static HERE: OnceLock<bool> = OnceLock::new();
     *HERE.get_or_init(|| {
         const BF16_TILES_INT8: u32 = 1 << 22 | 1 << 24 | 1 << 25;
-        let leaf = std::arch::x86_64::__cpuid_count(7, 0);
+        let leaf = __cpuid_count(7, 0);
         leaf.edx & BF16_TILES_INT8 == BF16_TILES_INT8 && is_permitted()
     })
 }
@@ -144,8 +145,8 @@ macro_rules! multiply {
             let mut later = o.later.0;
             let mut ask = || {
                 for _ in 0..o.later.1 {
-                    // SAFETY: an address that cannot be read is ignored.
-                    unsafe { asm!("prefetcht1 [{}]", in(reg) later, options(nostack, readonly, preserves_flags)) };
+                    // SAFETY: an address that cannot be read is ignored; every x86-64 has the instruction.
+                    unsafe { _mm_prefetch::<_MM_HINT_T1>(later.cast()) };
                     later = later.wrapping_add(TILE);
                 }
             };

@@ -20,7 +20,7 @@ pub struct MatrixOperands {
     pub b_step: usize,
     /// Words of a row of A: a multiple of [`MATRIX_STEPS`].
     pub steps: usize,
-    /// What will be needed later, in any number of bytes: so many lines of the cache are asked for with each [`MATRIX_STEPS`].
+    /// What will be needed later, and how many lines of the cache of it are asked for with each [`MATRIX_STEPS`]. It need not be readable.
     pub later: (*const u32, usize),
 }
 
