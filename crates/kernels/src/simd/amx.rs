@@ -5,7 +5,7 @@
 //! chapter 18, the products in volume 2 (TDPBF16PS, TDPBUSD).
 
 use std::arch::asm;
-use std::arch::x86_64::{__cpuid_count, _MM_HINT_T1, _mm_prefetch};
+use std::arch::x86_64::__cpuid_count;
 use std::marker::PhantomData;
 use std::sync::OnceLock;
 
@@ -145,8 +145,9 @@ macro_rules! multiply {
             let mut later = o.later.0;
             let mut ask = || {
                 for _ in 0..o.later.1 {
-                    // SAFETY: an address that cannot be read is ignored; every x86-64 has the instruction.
-                    unsafe { _mm_prefetch::<_MM_HINT_T1>(later.cast()) };
+                    // Assembly, so that it stays between the products of tiles: the intrinsic was 3 % slower.
+                    // SAFETY: an address that cannot be read is ignored.
+                    unsafe { asm!("prefetcht1 [{}]", in(reg) later, options(nostack, readonly, preserves_flags)) };
                     later = later.wrapping_add(TILE);
                 }
             };
