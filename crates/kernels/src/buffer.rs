@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use memmap2::MmapMut;
 
+use crate::lines::Lines;
 use crate::mapped::Mapped;
 
 /// Bytes that stay where they are for as long as somebody holds them: in memory, or in a mapped file.
@@ -36,7 +37,8 @@ impl Bytes for Mapped {
 pub struct Buffer(Storage);
 
 enum Storage {
-    Vec(Vec<u32>),
+    /// As many words of it as this.
+    Lines(Lines, usize),
     Map(MmapMut),
     /// A part of the bytes, aligned to words.
     Shared(Arc<dyn Bytes>, Range<usize>),
@@ -58,7 +60,7 @@ impl Buffer {
             let _ = map.advise(memmap2::Advice::HugePage);
             return Self(Storage::Map(map));
         }
-        Self(Storage::Vec(vec![0; length]))
+        Self(Storage::Lines(Lines::zeros(length), length))
     }
 
     /// The bytes `range` of `bytes`, or `None` if they are not there or not whole, aligned words.
@@ -71,7 +73,7 @@ impl Buffer {
     /// The words.
     pub fn words(&self) -> &[u32] {
         let bytes = match &self.0 {
-            Storage::Vec(words) => return words,
+            Storage::Lines(lines, length) => return &lines.all()[..*length],
             Storage::Map(map) => map.as_ref(),
             Storage::Shared(bytes, range) => &(**bytes).as_ref()[range.clone()],
         };
@@ -83,7 +85,7 @@ impl Buffer {
     /// The words of memory of our own, to be filled. Panics if they are somebody else's.
     pub(crate) fn words_mut(&mut self) -> &mut [u32] {
         match &mut self.0 {
-            Storage::Vec(words) => words,
+            Storage::Lines(lines, length) => lines.words(*length),
             // SAFETY: a map begins at a page, hence aligned; its length is a multiple of four as `zeros` made it; every bit
             // pattern is valid, and it is borrowed exclusively.
             Storage::Map(map) => unsafe {
@@ -97,7 +99,7 @@ impl Buffer {
 impl fmt::Debug for Buffer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kind = match &self.0 {
-            Storage::Vec(_) => "own",
+            Storage::Lines(..) => "own",
             Storage::Map(_) => "own, mapped",
             Storage::Shared(..) => "shared",
         };

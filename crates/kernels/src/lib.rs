@@ -19,6 +19,7 @@ pub mod distance;
 pub mod dropout;
 pub mod elementwise;
 pub mod gemm;
+mod lines;
 pub mod mapped;
 pub mod naive;
 pub mod norm;

@@ -6,36 +6,35 @@ use std::cell::RefCell;
 use super::{PANEL, STEPS};
 use crate::gemm::operand::{as_halves, as_words_mut};
 use crate::gemm::tile::{self, Kind, Operands};
+use crate::lines::Lines;
 use crate::simd::{Simd, math};
 
 thread_local! {
     /// Kept from one task to the next: fresh memory would be cleared by the system page by page.
-    static KEPT: RefCell<Vec<f32>> = RefCell::default();
+    static KEPT: RefCell<Lines> = RefCell::default();
 }
 
 /// Memory of this thread for one task.
-pub(super) struct Scratch(Vec<f32>);
+pub(super) struct Scratch {
+    lines: Lines,
+    numbers: usize,
+}
 
 impl Scratch {
     /// With room for so many numbers. It is taken from the thread, so that a task inside of another would only lack what is kept.
     pub(super) fn take(numbers: usize) -> Self {
-        let mut kept = KEPT.take();
-        if kept.len() < numbers + PANEL {
-            kept.resize(numbers + PANEL, 0.0);
-        }
-        Self(kept)
+        Self { lines: KEPT.take(), numbers }
     }
 
-    /// All of it, whatever is in there, from a line of the cache on: vectors that straddle two lines would take twice as long to load.
+    /// All of it, whatever is in there.
     pub(super) fn room(&mut self) -> Room<'_> {
-        let aligned = self.0.as_ptr().align_offset(64).min(PANEL);
-        Room(&mut self.0[aligned..])
+        Room(self.lines.numbers(self.numbers))
     }
 }
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        KEPT.set(std::mem::take(&mut self.0));
+        KEPT.set(std::mem::take(&mut self.lines));
     }
 }
 

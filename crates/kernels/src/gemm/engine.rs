@@ -14,6 +14,8 @@ pub(super) struct Division {
     pub(super) tile: usize,
     /// Most rows of a task.
     pub(super) block: usize,
+    /// Least panels of a task, if sums are cut into parts: so often the rows of a part are found in the cache.
+    pub(super) panels: usize,
     /// Words of a row of the left operand are a multiple of this.
     words: usize,
 }
@@ -23,9 +25,9 @@ impl Division {
     pub(super) fn of(isa: Isa, group: usize) -> Self {
         if group > 1 && isa.has_matrix_unit() {
             // A panel from memory is multiplied so fast that it wants many rows.
-            Self { tile: MATRIX_ROWS, block: 12 * MATRIX_ROWS, words: MATRIX_STEPS }
+            Self { tile: MATRIX_ROWS, block: 12 * MATRIX_ROWS, panels: 8, words: MATRIX_STEPS }
         } else {
-            Self { tile: MOST_ROWS, block: 96, words: 1 }
+            Self { tile: MOST_ROWS, block: 96, panels: 1, words: 1 }
         }
     }
 
@@ -46,6 +48,8 @@ pub(super) trait Engine<S: Simd, T: Kind> {
     const STEPS: usize;
     /// Most words of what is needed later that a step asks for.
     const LATER: usize;
+    /// Whether to ask for what a tile is written over before it is computed. A unit's own loads need the room in which lines arrive.
+    const EXPECTS: bool;
 
     /// Columns of a tile.
     fn width(&self) -> usize;
@@ -76,6 +80,7 @@ impl<S: Simd, T: Kind> Engine<S, T> for Vectors {
     const ROWS: usize = S::TILE_ROWS;
     const STEPS: usize = 1;
     const LATER: usize = LATER_WORDS;
+    const EXPECTS: bool = true;
 
     #[inline(always)]
     fn width(&self) -> usize {
@@ -134,6 +139,7 @@ impl<S: Simd, T: Kind, U: MatrixUnit> Engine<S, T> for Matrix<U> {
     const ROWS: usize = MATRIX_ROWS;
     const STEPS: usize = MATRIX_STEPS;
     const LATER: usize = PANEL;
+    const EXPECTS: bool = false;
 
     #[inline(always)]
     fn width(&self) -> usize {

@@ -5,6 +5,7 @@ use std::cell::RefCell;
 use super::WeightType;
 use super::engine::Division;
 use super::widen::{WidenRows, widens};
+use crate::lines::Lines;
 use crate::simd::{Isa, Kernel, Simd};
 use crate::threads;
 
@@ -26,8 +27,8 @@ pub(super) struct Operand<'a> {
 
 #[derive(Default)]
 struct Scratch {
-    words: Vec<u32>,
-    wide: Vec<u32>,
+    words: Lines,
+    wide: Lines,
     scales: Vec<f32>,
     zeros: Vec<i32>,
 }
@@ -37,7 +38,7 @@ impl Scratch {
     fn used<R>(self, m: usize, row: usize, wide: bool, use_it: impl FnOnce(Operand<'_>) -> R) -> R {
         let (words, row) = if wide { (&self.wide, 2 * row) } else { (&self.words, row) };
         let (scales, zeros) = (&self.scales, &self.zeros);
-        let result = use_it(Operand { words: &words[..m * row], row, scales, zeros, wide });
+        let result = use_it(Operand { words: &words.all()[..m * row], row, scales, zeros, wide });
         SCRATCH.set(self);
         result
     }
@@ -64,10 +65,9 @@ pub(super) fn with<R>(
     let mut scratch = SCRATCH.take();
     // Whole vectors of numbers; what is beyond k is zero, and meets zeros of the weight.
     let row = Division::of(isa, to.group()).row(k.next_multiple_of(16) / to.group());
-    let words = first_words(&mut scratch.words, m * row);
+    let words = scratch.words.words(m * row);
     let wide = widens(isa, to, m);
-    let wider =
-        threads::Shared(first_words(&mut scratch.wide, if wide { 2 * m * row } else { 0 }).as_mut_ptr());
+    let wider = threads::Shared(scratch.wide.words(if wide { 2 * m * row } else { 0 }).as_mut_ptr());
     let scaled = if to == WeightType::Int8 { m } else { 0 };
     scratch.scales.resize(scaled, 0.0);
     scratch.zeros.resize(scaled, 0);
@@ -101,14 +101,6 @@ pub(super) fn with<R>(
     scratch.used(m, row, wide, use_it)
 }
 
-/// So many words, whatever they are. The memory only grows: what is written next need not be cleared.
-fn first_words(words: &mut Vec<u32>, count: usize) -> &mut [u32] {
-    if words.len() < count {
-        words.resize(count, 0);
-    }
-    &mut words[..count]
-}
-
 /// Rows of bytes as an operand of int8.
 #[derive(Debug, Clone, Copy)]
 pub enum Bytes<'a> {
@@ -138,7 +130,7 @@ pub(super) fn with_bytes<R>(
     let mut scratch = SCRATCH.take();
     let row = Division::of(isa, 4).row(k.div_ceil(4));
     // Bytes beyond k meet zeros of the weight, and sums of integers are exact.
-    let words = first_words(&mut scratch.words, m * row);
+    let words = scratch.words.words(m * row);
     scratch.scales.clear();
     scratch.scales.resize(m, 1.0);
     scratch.zeros.clear();
@@ -158,7 +150,7 @@ pub(super) fn with_bytes<R>(
     }
     let wide = widens(isa, WeightType::Int8, m);
     if wide {
-        let to = first_words(&mut scratch.wide, 2 * m * row);
+        let to = scratch.wide.words(2 * m * row);
         isa.run(WidenRows { kind: WeightType::Int8, words, to });
     }
     scratch.used(m, row, wide, use_it)

@@ -109,6 +109,15 @@ struct Product<'a> {
     out: Shared<f32>,
 }
 
+impl Product<'_> {
+    /// How many parts a sum is cut into.
+    fn parts<K: Kind>(&self) -> usize {
+        let steps = self.weight.inputs().div_ceil(K::GROUP);
+        // Sums of integers need none: they are exact.
+        if K::GROUP == 4 { 1 } else { steps.div_ceil(self.weight.chain()).max(1) }
+    }
+}
+
 fn multiply(isa: Isa, product: Product<'_>) {
     match (product.weight.kind(), product.x.wide) {
         (WeightType::F32, _) => blocks::<F32, F32>(isa, product),
@@ -132,7 +141,8 @@ fn blocks<K: Kind, T: Kind>(isa: Isa, product: Product<'_>) {
     let sets = threads.min(blocks);
     let first_row = |block: usize| (block * tiles / blocks * division.tile).min(m);
     let panels = n.div_ceil(PANEL);
-    let panels_at_once = (WORK / (tiles.div_ceil(blocks) * steps.max(1))).clamp(1, panels);
+    let least = if product.parts::<K>() > 1 { division.panels } else { 1 };
+    let panels_at_once = (WORK / (tiles.div_ceil(blocks) * steps.max(1))).max(least).min(panels);
     let columns = panels.div_ceil(panels_at_once);
     // Tasks by sets of blocks, then panels, then the blocks of the set, which share a panel: it is read from memory once.
     let place = |index: usize| {
@@ -193,8 +203,7 @@ impl<K: Kind, T: Kind> Block<'_, K, T> {
     #[inline(always)]
     fn tiles<S: Simd, E: Engine<S, T>>(&self, simd: S, mut engine: E) {
         let all = self.product.weight.inputs().div_ceil(K::GROUP);
-        // Sums of integers need no parts: they are exact.
-        let parts = if K::GROUP == 4 { 1 } else { all.div_ceil(self.product.weight.chain()).max(1) };
+        let parts = self.product.parts::<K>();
         let steps = all.div_ceil(parts).next_multiple_of(E::STEPS);
         let width = engine.width();
         let totals = self.product.weight.totals().as_ptr();
@@ -230,7 +239,9 @@ impl<K: Kind, T: Kind> Block<'_, K, T> {
                         later_step,
                     };
                     later = &later[later.len().min(operands.steps * later_step)..];
-                    self.expect(simd, row..row + rows, column..column + columns);
+                    if E::EXPECTS {
+                        self.expect(simd, row..row + rows, column..column + columns);
+                    }
                     // SAFETY: `rows` rows of x begin at `row` and have at least `all` times `wider` words each, for a matrix unit filled up
                     // to a multiple of its steps; a panel has `all` steps of 64 words, and `column % PANEL + width` does not exceed 64, nor do
                     // fewer vectors; wide columns have the steps of this part times `wider`, of `width` words; for int8, there is a zero for

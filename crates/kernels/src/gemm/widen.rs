@@ -7,6 +7,7 @@
 use super::WeightType;
 use super::operand::as_halves;
 use super::tile::PANEL;
+use crate::lines::Lines;
 use crate::simd::{Isa, Kernel, Simd};
 
 /// Rows for which a word of the weight is converted in the tile, which costs less than to write it and read it again.
@@ -47,21 +48,14 @@ impl Kernel for WidenRows<'_> {
 
 /// Some columns of a part of a panel, in memory that is kept: every task has such columns.
 #[derive(Default)]
-pub(super) struct Columns(Vec<u32>);
+pub(super) struct Columns(Lines);
 
 impl Columns {
     /// `width` columns of the steps whose words begin at `panel`; step i becomes steps 2 i and 2 i + 1, of `width` words each. `width` is
     /// a multiple of [`Simd::LANES`], `kind` is bf16 or int8, whose bytes are signed.
     #[inline(always)]
     pub(super) fn fill<S: Simd>(&mut self, _: S, kind: WeightType, panel: &[u32], width: usize) -> &[u32] {
-        /// Words in a line of the cache: vectors that lie across two would cost twice.
-        const LINE: usize = 16;
-        let count = panel.len().div_ceil(PANEL) * 2 * width;
-        if self.0.len() < count + LINE {
-            self.0.resize(count + LINE, 0);
-        }
-        let first = self.0.as_ptr().align_offset(64).min(LINE);
-        let to = &mut self.0[first..first + count];
+        let to = self.0.words(panel.len().div_ceil(PANEL) * 2 * width);
         for (from, to) in panel.chunks(PANEL).zip(to.chunks_exact_mut(2 * width)) {
             let (low, high) = to.split_at_mut(width);
             let lanes = low.chunks_exact_mut(S::LANES).zip(high.chunks_exact_mut(S::LANES));
