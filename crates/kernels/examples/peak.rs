@@ -1,7 +1,7 @@
 //! What the processor could do, and what the matrix product gets out of it, in each type. Run on a quiet machine:
 //!
 //! `cargo run --release -p sentir-kernels --example peak [THREADS]` prints a table; with `--json`, the peaks and the bandwidth of
-//! memory alone as one line. A peak is that of multiply-adds in registers; bandwidth that of reading what is in no cache, by all threads. Each
+//! memory alone as one line. A peak is that of multiply-adds in registers, or of products of tiles from the level-1 cache; bandwidth that of reading what is in no cache, by all threads. Each
 //! figure is the best of several short runs.
 #![allow(clippy::print_stdout)]
 
@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use rayon::ThreadPoolBuilder;
 use sentir_kernels::gemm::{Epilogue, PackedMatrix, WeightType, gemm};
-use sentir_kernels::simd::matrix::{MATRIX_COLUMNS, MATRIX_ROWS, MATRIX_STEPS, MatrixOperands, MatrixUnit};
+use sentir_kernels::simd::matrix::{MATRIX_COLUMNS, MATRIX_STEPS, MatrixOperands, MatrixUnit, PARTS};
 use sentir_kernels::simd::{Kernel, Simd, isa};
 
 /// Independent chains of products in registers, or those of a matrix unit, whose operands come from the level-1 cache. Returns the number of
@@ -19,24 +19,48 @@ struct Chains(WeightType, usize);
 
 /// Products of tiles as [`Chains`].
 fn tiles(mut unit: impl MatrixUnit, kind: WeightType, products: usize) -> usize {
-    const STEPS: usize = 64 * MATRIX_STEPS;
-    // One row of each, again and again: numbers between 1 and 2 in bf16, since zeros would cost less power.
-    let (a, b) = (black_box([0x3FA1_3F93u32; STEPS]), black_box([0x3FB5_3F87; MATRIX_COLUMNS]));
-    let steps = STEPS;
-    let operands =
-        MatrixOperands { a: a.as_ptr(), a_row: 0, b: b.as_ptr(), b_step: 0, steps, later: (b.as_ptr(), 0) };
-    let mut sums = [[0.0; MATRIX_COLUMNS]; MATRIX_ROWS];
-    for _ in 0..products {
-        // SAFETY: all rows of A are `a`, and all of B are `b`.
-        unsafe {
-            match kind {
-                WeightType::Int8 => unit.multiply_i8(MATRIX_ROWS, operands, false, &mut sums),
-                _ => unit.multiply_bf16(MATRIX_ROWS, operands, false, &mut sums),
+    const ROWS: usize = 16;
+    const STEPS: usize = 2 * PARTS * MATRIX_STEPS;
+    const A_ROW: usize = STEPS + MATRIX_STEPS;
+    // All bits differ, and bf16 are numbers between 1 and 2: zeros would cost less power. Each row has a line of its own.
+    let word = |i: usize| 0x3F80_3F80 | (i as u32).wrapping_mul(0x9E37_79B9) >> 7 & 0x7F_007F;
+    /// Rows of tiles across two lines of the cache would cost twice.
+    #[repr(align(64))]
+    struct Lines([u32; ROWS * A_ROW], [u32; STEPS * MATRIX_COLUMNS], [[f32; MATRIX_COLUMNS]; ROWS]);
+    let mut memory =
+        black_box(Lines(std::array::from_fn(word), std::array::from_fn(word), [[0.0; MATRIX_COLUMNS]; ROWS]));
+    let Lines(a, b, sums) = &mut memory;
+    let mut operands = MatrixOperands {
+        a: a.as_ptr(),
+        a_row: A_ROW,
+        b: b.as_ptr(),
+        b_step: MATRIX_COLUMNS,
+        steps: STEPS,
+        later: (b.as_ptr(), 0),
+    };
+    let numbers = if kind == WeightType::F32 {
+        (operands.steps, operands.b_step) = (STEPS / PARTS, PARTS * MATRIX_COLUMNS);
+        unit.begin_split(ROWS);
+        for _ in 0..products {
+            // SAFETY: both operands have all steps of all parts, and A has all rows.
+            unsafe { unit.add_split(operands) };
+        }
+        unit.end_split(0, sums);
+        2 * operands.steps
+    } else {
+        for _ in 0..products {
+            // SAFETY: both operands have all steps, and A has all rows.
+            unsafe {
+                match kind {
+                    WeightType::Int8 => unit.multiply_i8(ROWS, operands, false, sums),
+                    _ => unit.multiply_bf16(ROWS, operands, false, sums),
+                }
             }
         }
-    }
-    black_box(sums);
-    2 * MATRIX_ROWS * MATRIX_COLUMNS * STEPS * kind.group() * products
+        operands.steps * kind.group()
+    };
+    black_box(memory);
+    2 * ROWS * MATRIX_COLUMNS * numbers * products
 }
 
 impl Kernel for Chains {
@@ -45,10 +69,8 @@ impl Kernel for Chains {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) -> usize {
         const CHAINS: usize = 12;
-        if self.0 != WeightType::F32
-            && let Some(unit) = simd.matrix_unit()
-        {
-            return tiles(unit, self.0, self.1.div_ceil(256));
+        if let Some(unit) = simd.matrix_unit() {
+            return tiles(unit, self.0, self.1.div_ceil(64));
         }
         let (a, b) = (simd.splat(black_box(0.999)), simd.splat(black_box(0.001)));
         let (x, y) = (simd.splat_word(black_box(0x3F80_3F80)), simd.splat_word(black_box(0x3C00_3C00)));

@@ -10,6 +10,7 @@ pub(crate) mod operand;
 mod packed;
 mod plain;
 mod product;
+mod split;
 pub(crate) mod tile;
 mod widen;
 

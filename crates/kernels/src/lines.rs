@@ -15,7 +15,9 @@ pub(crate) struct Lines(Vec<Line>);
 impl Lines {
     /// So many zeros, and what fills the last line.
     pub(crate) fn zeros(words: usize) -> Self {
-        Self(vec![Line([0; LINE]); words.div_ceil(LINE)])
+        let mut lines = Self::default();
+        lines.grow(words);
+        lines
     }
 
     fn grow(&mut self, words: usize) {

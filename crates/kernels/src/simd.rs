@@ -185,7 +185,7 @@ pub trait Kernel {
 /// An instruction set that kernels are compiled for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Isa {
-    /// x86-64 with AVX-512, VNNI, BF16 and AMX for bf16 and int8 (Sapphire Rapids), on Linux: `avx512-amx`.
+    /// x86-64 with AVX-512, VNNI, BF16 and AMX for bf16 and int8 (Sapphire Rapids), on Linux: `avx512-amx`. AMX multiplies f32 too, as three bf16 each.
     Avx512Amx,
     /// x86-64 with AVX-512 (F, BW, DQ, VL), VNNI and BF16 (Zen 4, Cooper Lake): `avx512-bf16`. On Intel's, `avx512-vnni` is faster and comes before.
     Avx512Bf16,
@@ -265,7 +265,7 @@ impl Isa {
         matches!(self, Self::Avx512Amx | Self::Avx512Bf16)
     }
 
-    /// Whether products of bf16 and int8 are those of a [`MatrixUnit`].
+    /// Whether products are those of a [`MatrixUnit`].
     pub fn has_matrix_unit(self) -> bool {
         matches!(self, Self::Avx512Amx)
     }

@@ -98,8 +98,8 @@ impl Kernel for Heads<'_> {
         let block = BLOCK.min(length.next_multiple_of(PANEL));
         let masked = if self.dropout.is_none() { 0 } else { length };
         let total = 4 * length * padded + 5 * block * padded + 2 * length * block + masked * PANEL;
-        let mut scratch = Scratch::take(total);
-        let mut room = scratch.room();
+        let mut scratch = Scratch::take();
+        let mut room = scratch.room(total);
         let mut take = |numbers| room.take(numbers);
         let [keys, values, d_keys, d_values] = [0; 4].map(|_| take(length * padded));
         let [queries, d_outs, d_queries, queries_across, d_outs_across] =

@@ -141,8 +141,8 @@ impl<K: Kind> Kernel for Heads<'_, K> {
         let masked = if self.dropout.is_none() { 0 } else { length };
         let total =
             length * row + groups * padded + 2 * block * row + block * (padded + length) + masked * PANEL;
-        let mut scratch = Scratch::take(total);
-        let mut room = scratch.room();
+        let mut scratch = Scratch::take();
+        let mut room = scratch.room(total);
         let (keys, values) = (room.take(length * row), room.take(groups * padded));
         let [queries, queries_across] = [0; 2].map(|_| room.take(block * row));
         let (results, weights) = (room.take(block * padded), room.take(length * block));
@@ -188,10 +188,9 @@ impl<K: Kind> Heads<'_, K> {
         let (row, groups, pairs) =
             (dim / 2, length.div_ceil(2), length.div_ceil(2).next_multiple_of(MATRIX_STEPS));
         let masked = if self.dropout.is_none() { 0 } else { length };
-        let mut scratch = Scratch::take(
-            length * row + 2 * pairs * dim + 3 * BLOCK * dim + 2 * pairs * BLOCK + masked * PANEL,
-        );
-        let mut room = scratch.room();
+        let mut scratch = Scratch::take();
+        let mut room = scratch
+            .room(length * row + 2 * pairs * dim + 3 * BLOCK * dim + 2 * pairs * BLOCK + masked * PANEL);
         let (keys, values, values_across) =
             (room.take(length * row), room.take(pairs * dim), room.take(pairs * dim));
         let [queries, queries_across] = [0; 2].map(|_| room.take(BLOCK * row));

@@ -15,26 +15,23 @@ thread_local! {
 }
 
 /// Memory of this thread for one task.
-pub(super) struct Scratch {
-    lines: Lines,
-    numbers: usize,
-}
+pub(super) struct Scratch(Lines);
 
 impl Scratch {
-    /// With room for so many numbers. It is taken from the thread, so that a task inside of another would only lack what is kept.
-    pub(super) fn take(numbers: usize) -> Self {
-        Self { lines: KEPT.take(), numbers }
+    /// It is taken from the thread, so that a task inside of another would only lack what is kept.
+    pub(super) fn take() -> Self {
+        Self(KEPT.take())
     }
 
-    /// All of it, whatever is in there.
-    pub(super) fn room(&mut self) -> Room<'_> {
-        Room(self.lines.numbers(self.numbers))
+    /// Room for so many numbers, whatever is in there.
+    pub(super) fn room(&mut self, numbers: usize) -> Room<'_> {
+        Room(self.0.numbers(numbers))
     }
 }
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        KEPT.set(std::mem::take(&mut self.lines));
+        KEPT.set(std::mem::take(&mut self.0));
     }
 }
 

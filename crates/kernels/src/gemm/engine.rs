@@ -1,11 +1,35 @@
 //! What computes a tile of the result from a panel: vectors (`tile.rs`), or a matrix unit, where the instruction set has one for the type.
 
 use super::operand::as_words_mut;
+use super::split;
 use super::tile::{self, Int8, Kind, LATER_WORDS, MOST_ROWS, Operands, PANEL, Sums};
-use crate::simd::matrix::{MATRIX_COLUMNS, MATRIX_ROWS, MATRIX_STEPS, MatrixOperands, MatrixUnit};
+use crate::lines::Lines;
+use crate::simd::matrix::{MATRIX_COLUMNS, MATRIX_ROWS, MATRIX_STEPS, MatrixOperands, MatrixUnit, PARTS};
 use crate::simd::{Isa, Simd};
 
 const _: () = assert!(PANEL == MATRIX_COLUMNS, "a unit takes a panel at once");
+
+/// What the words of a weight become before they are multiplied, and those of the other operand with them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Form {
+    /// Nothing else.
+    Same,
+    /// Two words each (`widen.rs`).
+    Wide,
+    /// Three bf16 each (`split.rs`).
+    Split,
+}
+
+impl Form {
+    /// Words of so many steps.
+    pub(super) fn words(self, steps: usize) -> usize {
+        match self {
+            Self::Same => steps,
+            Self::Wide => 2 * steps,
+            Self::Split => split::words(steps),
+        }
+    }
+}
 
 /// How a product of this many numbers a word is divided.
 #[derive(Clone, Copy)]
@@ -21,9 +45,9 @@ pub(super) struct Division {
 }
 
 impl Division {
-    /// That of what [`Engine`] the instruction set has for words of `group` numbers.
-    pub(super) fn of(isa: Isa, group: usize) -> Self {
-        if group > 1 && isa.has_matrix_unit() {
+    /// That of what [`Engine`] the instruction set has for words of this form and so many numbers.
+    pub(super) fn of(isa: Isa, group: usize, form: Form) -> Self {
+        if isa.has_matrix_unit() && (group > 1 || form == Form::Split) {
             // A panel from memory is multiplied so fast that it wants many rows.
             Self { tile: MATRIX_ROWS, block: 12 * MATRIX_ROWS, panels: 8, words: MATRIX_STEPS }
         } else {
@@ -193,5 +217,73 @@ impl<S: Simd, T: Kind, U: MatrixUnit> Engine<S, T> for Matrix<U> {
             }
         }
         &self.sums.0
+    }
+}
+
+/// A matrix unit, for f32 that is split. For a single tile, B is split here, some steps at a time, so that it stays in the level-1 cache: `steps` of
+/// [`Operands`] are then those of f32.
+pub(super) struct Split<'a, U> {
+    matrix: Matrix<U>,
+    /// The memory for it, if there is a single tile.
+    block: Option<&'a mut Lines>,
+}
+
+impl<'a, U: MatrixUnit> Split<'a, U> {
+    #[inline(always)]
+    pub(super) fn new(unit: U, block: Option<&'a mut Lines>) -> Self {
+        Self { matrix: Matrix::new(unit), block }
+    }
+}
+
+impl<S: Simd, T: Kind, U: MatrixUnit> Engine<S, T> for Split<'_, U> {
+    const ROWS: usize = MATRIX_ROWS;
+    const STEPS: usize = split::NUMBERS;
+    const LATER: usize = PANEL;
+    const EXPECTS: bool = false;
+
+    #[inline(always)]
+    fn width(&self) -> usize {
+        PANEL
+    }
+
+    #[inline(always)]
+    unsafe fn tile(&mut self, simd: S, rows: usize, _: usize, o: Operands<'_>) -> &[[f32; PANEL]] {
+        let (unit, sums) = (&mut self.matrix.unit, &mut self.matrix.sums.0);
+        let later = (o.later.as_ptr(), if o.later.is_empty() { 0 } else { o.later_step });
+        let operands = MatrixOperands {
+            a: o.a,
+            a_row: o.a_row,
+            b: o.b,
+            b_step: o.b_step,
+            steps: o.steps / PARTS,
+            later,
+        };
+        // Lines to ask for with a part while a block is multiplied: else memory would do nothing meanwhile.
+        const NEXT: usize = (split::NUMBERS * PANEL / split::LINE).div_ceil(PARTS);
+        let mut column = 0;
+        while column < PANEL {
+            let columns = unit.begin_split(rows);
+            if let Some(block) = &mut self.block {
+                for first in (0..o.steps).step_by(split::NUMBERS) {
+                    let steps = split::NUMBERS.min(o.steps - first);
+                    // SAFETY: the caller vouches for these steps and all columns.
+                    let panel = unsafe { std::slice::from_raw_parts(o.b.add(first * PANEL), steps * PANEL) };
+                    let next = panel.as_ptr().wrapping_add(split::NUMBERS * PANEL);
+                    let b = split::split_columns(simd, panel, column..column + columns, block).as_ptr();
+                    let a = o.a.wrapping_add(split::words(first));
+                    let (b_step, steps, later) = (PARTS * columns, MATRIX_STEPS, (next, NEXT));
+                    // SAFETY: the caller vouches for these rows of A, up to whole steps; B has been made for them.
+                    unsafe { unit.add_split(MatrixOperands { a, b, b_step, steps, later, ..operands }) };
+                }
+            } else {
+                let b = o.b.wrapping_add(column);
+                let later = if column == 0 { later } else { (o.b, 0) };
+                // SAFETY: the caller vouches for these rows, columns and steps, whose number is a multiple of those of a product.
+                unsafe { unit.add_split(MatrixOperands { b, later, ..operands }) };
+            }
+            unit.end_split(column, sums);
+            column += columns;
+        }
+        sums
     }
 }

@@ -2,9 +2,10 @@
 
 use std::cell::RefCell;
 
-use super::WeightType;
-use super::engine::Division;
+use super::engine::{Division, Form};
+use super::split::SplitRows;
 use super::widen::{WidenRows, widens};
+use super::{PackedMatrix, WeightType};
 use crate::lines::Lines;
 use crate::simd::{Isa, Kernel, Simd};
 use crate::threads;
@@ -21,8 +22,8 @@ pub(super) struct Operand<'a> {
     pub(super) scales: &'a [f32],
     /// The byte that stands for zero, per row; empty but for int8.
     pub(super) zeros: &'a [i32],
-    /// Whether a word of the type has become two.
-    pub(super) wide: bool,
+    /// What the words of the type have become.
+    pub(super) form: Form,
 }
 
 #[derive(Default)]
@@ -35,10 +36,10 @@ struct Scratch {
 
 impl Scratch {
     /// Calls `use_it` with m rows of it, which have `row` words each or, if they are wide, twice as many. Then, it is kept.
-    fn used<R>(self, m: usize, row: usize, wide: bool, use_it: impl FnOnce(Operand<'_>) -> R) -> R {
-        let (words, row) = if wide { (&self.wide, 2 * row) } else { (&self.words, row) };
+    fn used<R>(self, m: usize, row: usize, form: Form, use_it: impl FnOnce(Operand<'_>) -> R) -> R {
+        let (words, row) = if form == Form::Wide { (&self.wide, 2 * row) } else { (&self.words, row) };
         let (scales, zeros) = (&self.scales, &self.zeros);
-        let result = use_it(Operand { words: &words.all()[..m * row], row, scales, zeros, wide });
+        let result = use_it(Operand { words: &words.all()[..m * row], row, scales, zeros, form });
         SCRATCH.set(self);
         result
     }
@@ -49,24 +50,30 @@ thread_local! {
     static SCRATCH: RefCell<Scratch> = RefCell::default();
 }
 
-/// Calls `use_it` with x `[m, k]` in the type `to`. Each row depends on itself alone.
+/// Calls `use_it` with x `[m, k]` for a product with this weight. Each row depends on itself alone.
 pub(super) fn with<R>(
     isa: Isa,
-    to: WeightType,
+    weight: &PackedMatrix,
     x: &[f32],
     m: usize,
-    k: usize,
     use_it: impl FnOnce(Operand<'_>) -> R,
 ) -> R {
-    if to == WeightType::F32 {
-        return use_it(Operand { words: as_words(x), row: k, scales: &[], zeros: &[], wide: false });
+    let (to, k) = (weight.kind(), weight.inputs());
+    let form = match to {
+        WeightType::F32 if isa.has_matrix_unit() && !weight.is_for_similarity() => Form::Split,
+        _ if widens(isa, to, m) => Form::Wide,
+        _ => Form::Same,
+    };
+    if to == WeightType::F32 && form == Form::Same {
+        return use_it(Operand { words: as_words(x), row: k, scales: &[], zeros: &[], form });
     }
     // Taken out, so that a product inside of another would only lack the memory.
     let mut scratch = SCRATCH.take();
     // Whole vectors of numbers; what is beyond k is zero, and meets zeros of the weight.
-    let row = Division::of(isa, to.group()).row(k.next_multiple_of(16) / to.group());
+    let row = if form == Form::Split { form.words(k) } else { k.next_multiple_of(16) / to.group() };
+    let row = Division::of(isa, to.group(), form).row(row);
     let words = scratch.words.words(m * row);
-    let wide = widens(isa, to, m);
+    let wide = form == Form::Wide;
     let wider = threads::Shared(scratch.wide.words(if wide { 2 * m * row } else { 0 }).as_mut_ptr());
     let scaled = if to == WeightType::Int8 { m } else { 0 };
     scratch.scales.resize(scaled, 0.0);
@@ -78,8 +85,9 @@ pub(super) fn with<R>(
         let first = i * rows;
         let x = &x[first * k..][..words.len() / row * k];
         match to {
+            WeightType::F32 => isa.run(SplitRows { x, k, words: &mut *words, row }),
             WeightType::Bf16 => isa.run(Halve { x, k, words: &mut *words, row }),
-            _ => {
+            WeightType::Int8 => {
                 let count = words.len() / row;
                 // SAFETY: the scales and zeros of these rows, which no other piece has.
                 let (scales, zeros) = unsafe {
@@ -98,7 +106,7 @@ pub(super) fn with<R>(
             isa.run(WidenRows { kind: to, words, to: to_words });
         }
     });
-    scratch.used(m, row, wide, use_it)
+    scratch.used(m, row, form, use_it)
 }
 
 /// Rows of bytes as an operand of int8.
@@ -128,7 +136,8 @@ pub(super) fn with_bytes<R>(
     use_it: impl FnOnce(Operand<'_>) -> R,
 ) -> R {
     let mut scratch = SCRATCH.take();
-    let row = Division::of(isa, 4).row(k.div_ceil(4));
+    let form = if widens(isa, WeightType::Int8, m) { Form::Wide } else { Form::Same };
+    let row = Division::of(isa, 4, form).row(k.div_ceil(4));
     // Bytes beyond k meet zeros of the weight, and sums of integers are exact.
     let words = scratch.words.words(m * row);
     scratch.scales.clear();
@@ -148,12 +157,11 @@ pub(super) fn with_bytes<R>(
             }
         }
     }
-    let wide = widens(isa, WeightType::Int8, m);
-    if wide {
+    if form == Form::Wide {
         let to = scratch.wide.words(2 * m * row);
         isa.run(WidenRows { kind: WeightType::Int8, words, to });
     }
-    scratch.used(m, row, wide, use_it)
+    scratch.used(m, row, form, use_it)
 }
 
 pub(crate) fn as_words(x: &[f32]) -> &[u32] {

@@ -113,8 +113,18 @@ impl PackedMatrix {
         Self { chain: super::plain::CHAIN, ..Self::pack(rows, n, k, WeightType::F32) }
     }
 
-    pub(super) fn chain(&self) -> usize {
-        self.chain
+    /// Whether products are those of [`super::dots`], to the bit.
+    pub(super) fn is_for_similarity(&self) -> bool {
+        self.chain == super::plain::CHAIN
+    }
+
+    /// How many parts a sum is cut into.
+    pub(super) fn parts(&self) -> usize {
+        match self.kind {
+            // Sums of integers need none: they are exact.
+            WeightType::Int8 => 1,
+            kind => self.inputs.div_ceil(kind.group()).div_ceil(self.chain).max(1),
+        }
     }
 
     /// Packs integers `[n, k]` as they are, with a scale of one. Panics with more than 65,536 inputs.

@@ -3,12 +3,15 @@
 use std::cell::RefCell;
 
 use super::WeightType;
-use super::engine::{Division, Engine, Matrix, Vectors};
+use super::engine::{Division, Engine, Form, Matrix, Split, Vectors};
 use super::operand::{self, Bytes, Operand};
 use super::packed::PackedMatrix;
+use super::split::split_columns;
 use super::tile::{self, Bf16, F32, Int8, Int16, Kind, Operands, PANEL};
-use super::widen::Columns;
+use super::widen::widen_columns;
 use crate::activation::{self, Activation};
+use crate::lines::Lines;
+use crate::simd::matrix::{MATRIX_ROWS, PARTS};
 use crate::simd::{Isa, Kernel, Simd, isa};
 use crate::threads::{self, Shared};
 
@@ -34,6 +37,7 @@ const WORK: usize = 1 << 9;
 ///
 /// In bf16, x is rounded too and products of pairs are summed in f32. In int8, each row of x is quantised (255 steps from its
 /// smallest number to its largest, zero among them), and sums are exact. A row with a number that is not finite gives no finite numbers.
+/// In f32, a unit for tiles of bf16 takes each number as the sum of three of them: results are as exact, and have other last bits than those of vectors.
 pub fn gemm(x: &[f32], m: usize, weight: &PackedMatrix, epilogue: Epilogue<'_>, out: &mut [f32]) {
     gemm_on(isa(), x, m, weight, epilogue, out);
 }
@@ -55,7 +59,7 @@ pub(crate) fn gemm_on(
         return;
     }
     let out = Shared(out.as_mut_ptr());
-    operand::with(isa, weight.kind(), x, m, k, |x| {
+    operand::with(isa, weight, x, m, |x| {
         multiply(isa, Product { x: &x, m, weight, epilogue, out });
     });
 }
@@ -69,7 +73,7 @@ pub fn gemm_with_steps(x: &[f32], m: usize, weight: &PackedMatrix, out: &mut [f3
     assert_eq!(Some(out.len()), m.checked_mul(n), "a result of [{m}, {n}]");
     assert_eq!(steps.len(), m, "a step per row");
     let out = Shared(out.as_mut_ptr());
-    operand::with(isa, WeightType::Int8, x, m, k, |x| {
+    operand::with(isa, weight, x, m, |x| {
         for (step, &scale) in steps.iter_mut().zip(x.scales) {
             *step = if scale > 0.0 && scale < f32::MIN_POSITIVE { f32::INFINITY } else { scale };
         }
@@ -109,22 +113,13 @@ struct Product<'a> {
     out: Shared<f32>,
 }
 
-impl Product<'_> {
-    /// How many parts a sum is cut into.
-    fn parts<K: Kind>(&self) -> usize {
-        let steps = self.weight.inputs().div_ceil(K::GROUP);
-        // Sums of integers need none: they are exact.
-        if K::GROUP == 4 { 1 } else { steps.div_ceil(self.weight.chain()).max(1) }
-    }
-}
-
 fn multiply(isa: Isa, product: Product<'_>) {
-    match (product.weight.kind(), product.x.wide) {
+    match (product.weight.kind(), product.x.form) {
         (WeightType::F32, _) => blocks::<F32, F32>(isa, product),
-        (WeightType::Bf16, false) => blocks::<Bf16, Bf16>(isa, product),
-        (WeightType::Bf16, true) => blocks::<Bf16, F32>(isa, product),
-        (WeightType::Int8, false) => blocks::<Int8, Int8>(isa, product),
-        (WeightType::Int8, true) => blocks::<Int8, Int16>(isa, product),
+        (WeightType::Bf16, Form::Wide) => blocks::<Bf16, F32>(isa, product),
+        (WeightType::Bf16, _) => blocks::<Bf16, Bf16>(isa, product),
+        (WeightType::Int8, Form::Wide) => blocks::<Int8, Int16>(isa, product),
+        (WeightType::Int8, _) => blocks::<Int8, Int8>(isa, product),
     }
 }
 
@@ -134,14 +129,14 @@ fn blocks<K: Kind, T: Kind>(isa: Isa, product: Product<'_>) {
     let (n, steps) = (weight.outputs(), weight.inputs().div_ceil(K::GROUP));
     // Blocks of rows, in whole tiles, as many for each thread if there are enough; a thread keeps its rows from one product to the next.
     let threads = rayon::current_num_threads();
-    let division = Division::of(isa, T::GROUP);
+    let division = Division::of(isa, T::GROUP, product.x.form);
     let tiles = m.div_ceil(division.tile);
     let blocks = m.div_ceil(division.block);
     let blocks = if blocks >= threads { blocks.next_multiple_of(threads).min(tiles) } else { blocks };
     let sets = threads.min(blocks);
     let first_row = |block: usize| (block * tiles / blocks * division.tile).min(m);
     let panels = n.div_ceil(PANEL);
-    let least = if product.parts::<K>() > 1 { division.panels } else { 1 };
+    let least = if weight.parts() > 1 { division.panels } else { 1 };
     let panels_at_once = (WORK / (tiles.div_ceil(blocks) * steps.max(1))).max(least).min(panels);
     let columns = panels.div_ceil(panels_at_once);
     // Tasks by sets of blocks, then panels, then the blocks of the set, which share a panel: it is read from memory once.
@@ -171,7 +166,7 @@ fn blocks<K: Kind, T: Kind>(isa: Isa, product: Product<'_>) {
 
 thread_local! {
     /// Kept from one task to the next.
-    static COLUMNS: RefCell<Columns> = RefCell::default();
+    static COLUMNS: RefCell<Lines> = RefCell::default();
 }
 
 /// Some rows and columns of the result, the columns from the start of a panel. Nobody else touches these rows and columns meanwhile.
@@ -189,12 +184,26 @@ impl<K: Kind, T: Kind> Kernel for Block<'_, K, T> {
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        // A matrix unit multiplies words as they lie in the weight.
-        let unit = if K::GROUP > 1 && K::GROUP == T::GROUP { simd.matrix_unit() } else { None };
-        match unit {
-            Some(unit) => self.tiles(simd, Matrix::new(unit)),
-            None => self.tiles(simd, Vectors::new(simd, self.rows.len())),
+        if K::GROUP == 1
+            && self.product.x.form == Form::Split
+            && let Some(unit) = simd.matrix_unit()
+        {
+            if self.rows.len() > MATRIX_ROWS {
+                return self.tiles(simd, Split::new(unit, None));
+            }
+            let mut block = COLUMNS.take();
+            self.tiles(simd, Split::new(unit, Some(&mut block)));
+            COLUMNS.set(block);
+            return;
         }
+        // Words as they lie in the weight.
+        if K::GROUP > 1
+            && K::GROUP == T::GROUP
+            && let Some(unit) = simd.matrix_unit()
+        {
+            return self.tiles(simd, Matrix::new(unit));
+        }
+        self.tiles(simd, Vectors::new(simd, self.rows.len()));
     }
 }
 
@@ -203,38 +212,41 @@ impl<K: Kind, T: Kind> Block<'_, K, T> {
     #[inline(always)]
     fn tiles<S: Simd, E: Engine<S, T>>(&self, simd: S, mut engine: E) {
         let all = self.product.weight.inputs().div_ceil(K::GROUP);
-        let parts = self.product.parts::<K>();
+        let parts = self.product.weight.parts();
         let steps = all.div_ceil(parts).next_multiple_of(E::STEPS);
         let width = engine.width();
         let totals = self.product.weight.totals().as_ptr();
         let tiles = self.rows.len().div_ceil(E::ROWS);
-        // Words of a tile for a word of the weight.
-        let wider = K::GROUP / T::GROUP;
-        let mut wide = if wider > 1 { COLUMNS.take() } else { Columns::default() };
+        let form = self.product.x.form;
+        // Of a single tile, the engine splits the columns itself.
+        let forms = form == Form::Wide || form == Form::Split && tiles > 1;
+        let mut formed = if forms { COLUMNS.take() } else { Lines::default() };
         for part in 0..parts {
             let (first, last) = ((part * steps).min(all), ((part + 1) * steps).min(all));
             for column in self.columns.clone().step_by(width) {
                 let panel = &self.product.weight.words()[column / PANEL * all * PANEL..][..last * PANEL];
                 let panel = panel.get(first * PANEL + column % PANEL..).unwrap_or_default();
-                let (b, b_step) = match self.product.weight.kind() {
-                    kind if wider > 1 => (wide.fill(simd, kind, panel, width), width),
-                    _ => (panel, PANEL),
-                };
-                let columns = width.min(self.columns.end - column);
                 let mut later = self.later(column, part, parts, steps);
-                let later_step = later.len().div_ceil(tiles * steps.max(1) * wider).min(E::LATER);
+                let (b, b_step) = match form {
+                    _ if !forms => (panel, PANEL),
+                    Form::Split => (split_columns(simd, panel, 0..PANEL, &mut formed), PARTS * PANEL),
+                    _ => (widen_columns(simd, self.product.weight.kind(), panel, width, &mut formed), width),
+                };
+                let steps = if forms { form.words(last - first) } else { last - first };
+                let columns = width.min(self.columns.end - column);
+                let later_step = later.len().div_ceil(tiles * steps.max(1)).min(E::LATER);
                 let mut row = self.rows.start;
                 while row < self.rows.end {
                     let rows = tile::next_rows(self.rows.end - row, E::ROWS);
                     let operands = Operands {
-                        a: self.product.x.words[row * self.product.x.row + first * wider..].as_ptr(),
+                        a: self.product.x.words[row * self.product.x.row + form.words(first)..].as_ptr(),
                         a_row: self.product.x.row,
                         a_step: 1,
                         b: b.as_ptr(),
                         b_step,
                         zeros: self.product.x.zeros.as_ptr().wrapping_add(row),
                         totals: totals.wrapping_add(column),
-                        steps: (last - first) * wider,
+                        steps,
                         later,
                         later_step,
                     };
@@ -242,10 +254,10 @@ impl<K: Kind, T: Kind> Block<'_, K, T> {
                     if E::EXPECTS {
                         self.expect(simd, row..row + rows, column..column + columns);
                     }
-                    // SAFETY: `rows` rows of x begin at `row` and have at least `all` times `wider` words each, for a matrix unit filled up
-                    // to a multiple of its steps; a panel has `all` steps of 64 words, and `column % PANEL + width` does not exceed 64, nor do
-                    // fewer vectors; wide columns have the steps of this part times `wider`, of `width` words; for int8, there is a zero for
-                    // each row and a total for each column of each panel.
+                    // SAFETY: `rows` rows of x begin at `row` and have the words of `all` steps in this form at least, for a matrix unit filled up to
+                    // a multiple of its steps; a panel has `all` steps of 64 words, and `column % PANEL + width` does not exceed 64, nor do fewer
+                    // vectors; columns in another form have the steps of this part in it, of `b_step` words; for int8, there is a zero for each row
+                    // and a total for each column of each panel.
                     let sums = unsafe { engine.tile(simd, rows, columns, operands) };
                     let part = (part > 0 || self.product.epilogue.accumulate, part + 1 == parts);
                     self.finish(simd, sums, row..row + rows, column..column + columns, part);
@@ -253,8 +265,8 @@ impl<K: Kind, T: Kind> Block<'_, K, T> {
                 }
             }
         }
-        if wider > 1 {
-            COLUMNS.set(wide);
+        if forms {
+            COLUMNS.set(formed);
         }
     }
 
@@ -302,50 +314,32 @@ impl<K: Kind, T: Kind> Block<'_, K, T> {
         let bias = bias.filter(|_| is_last);
         let residual = residual.filter(|_| is_last);
         let activation = if is_last { activation } else { Activation::Identity };
+        let last = Epilogue { bias, activation, residual, accumulate: is_later };
         // What nearly all tiles are is a loop of its own: it asks nothing for each vector.
-        if let (Some(bias), None, false, true) =
-            (bias, residual, is_later, columns.len() == tile::width::<S>())
-        {
-            let biased = |y, column: usize| simd.add(y, simd.load(&bias[column..]));
-            return match activation {
-                Activation::Identity => {
-                    self.each(simd, sums, rows, columns, |y, column, _, _: &[f32]| biased(y, column))
-                }
-                other => self.each(simd, sums, rows, columns, |y, column, _, _: &[f32]| {
-                    activation::vector(simd, biased(y, column), other)
-                }),
-            };
+        if bias.is_some() && residual.is_none() && !is_later && columns.len() == tile::width::<S>() {
+            self.write::<S, true>(simd, sums, rows, columns, last);
+        } else {
+            self.write::<S, false>(simd, sums, rows, columns, last);
         }
-        let load = |from: &[f32], width| {
-            if width == S::LANES { simd.load(from) } else { simd.load_part(&from[..width]) }
-        };
-        self.each(simd, sums, rows, columns, |mut y, column, at, out: &[f32]| {
-            if is_later {
-                y = simd.add(load(out, out.len()), y);
-            }
-            if let Some(bias) = bias {
-                y = simd.add(y, load(&bias[column..], out.len()));
-            }
-            y = activation::vector(simd, y, activation);
-            residual.map_or(y, |residual| simd.add(y, load(&residual[at..], out.len())))
-        });
     }
 
-    /// Writes the sums of a tile, scaled, after `f(sum, column, place in the result, what is there)`.
+    /// Writes the sums of a tile, scaled, after `last`. `PLAIN`: there are whole vectors, and nothing but a bias and an activation. No closures, which the
+    /// compiler may choose not to inline: by themselves they would not be compiled for the instruction set, and five times as slow.
     #[inline(always)]
-    fn each<S: Simd>(
+    fn write<S: Simd, const PLAIN: bool>(
         &self,
         simd: S,
         sums: &[[f32; PANEL]],
         rows: std::ops::Range<usize>,
         columns: std::ops::Range<usize>,
-        f: impl Fn(S::Vector, usize, usize, &[f32]) -> S::Vector,
+        last: Epilogue<'_>,
     ) {
         let n = self.product.weight.outputs();
         for (row, sums) in rows.zip(sums) {
             let own = simd.splat(if K::GROUP == 4 { self.product.x.scales[row] } else { 1.0 });
             for column in columns.clone().step_by(S::LANES) {
-                let (at, width) = (row * n + column, S::LANES.min(columns.end - column));
+                let at = row * n + column;
+                let width = if PLAIN { S::LANES } else { S::LANES.min(columns.end - column) };
                 // SAFETY: row < m and column + width ≤ n, so this lies in `out`; it belongs to this block.
                 let out = unsafe { std::slice::from_raw_parts_mut(self.product.out.get().add(at), width) };
                 let mut y = simd.load(&sums[column - columns.start..]);
@@ -353,9 +347,24 @@ impl<K: Kind, T: Kind> Block<'_, K, T> {
                     // There are scales for whole panels.
                     y = simd.mul(y, simd.mul(simd.load(&self.product.weight.scales()[column..]), own));
                 }
-                y = f(y, column, at, out);
+                if !PLAIN && last.accumulate {
+                    y = simd.add(load(simd, out, width), y);
+                }
+                if let Some(bias) = last.bias {
+                    y = simd.add(y, load(simd, &bias[column..], width));
+                }
+                y = activation::vector(simd, y, last.activation);
+                if !PLAIN && let Some(residual) = last.residual {
+                    y = simd.add(y, load(simd, &residual[at..], width));
+                }
                 if width == S::LANES { simd.store(y, out) } else { simd.store_part(y, out) }
             }
         }
     }
+}
+
+/// The first `width` numbers, at most a vector.
+#[inline(always)]
+fn load<S: Simd>(simd: S, from: &[f32], width: usize) -> S::Vector {
+    if width == S::LANES { simd.load(from) } else { simd.load_part(&from[..width]) }
 }

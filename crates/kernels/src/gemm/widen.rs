@@ -46,36 +46,36 @@ impl Kernel for WidenRows<'_> {
     }
 }
 
-/// Some columns of a part of a panel, in memory that is kept: every task has such columns.
-#[derive(Default)]
-pub(super) struct Columns(Lines);
-
-impl Columns {
-    /// `width` columns of the steps whose words begin at `panel`; step i becomes steps 2 i and 2 i + 1, of `width` words each. `width` is
-    /// a multiple of [`Simd::LANES`], `kind` is bf16 or int8, whose bytes are signed.
-    #[inline(always)]
-    pub(super) fn fill<S: Simd>(&mut self, _: S, kind: WeightType, panel: &[u32], width: usize) -> &[u32] {
-        let to = self.0.words(panel.len().div_ceil(PANEL) * 2 * width);
-        for (from, to) in panel.chunks(PANEL).zip(to.chunks_exact_mut(2 * width)) {
-            let (low, high) = to.split_at_mut(width);
-            let lanes = low.chunks_exact_mut(S::LANES).zip(high.chunks_exact_mut(S::LANES));
-            for (from, (low, high)) in from.chunks_exact(S::LANES).zip(lanes) {
-                low.copy_from_slice(from);
-                high.copy_from_slice(from);
-                match kind {
-                    WeightType::Bf16 => {
-                        low.iter_mut().for_each(|word| *word <<= 16);
-                        high.iter_mut().for_each(|word| *word &= 0xFFFF_0000);
-                    }
-                    _ => {
-                        as_halves(low).iter_mut().for_each(|half| *half = extended(*half << 8));
-                        as_halves(high).iter_mut().for_each(|half| *half = extended(*half));
-                    }
+/// `width` columns of the steps whose words begin at `panel`, as `to`: step i becomes steps 2 i and 2 i + 1, of `width` words each. `width` is
+/// a multiple of [`Simd::LANES`], `kind` is bf16 or int8, whose bytes are signed.
+#[inline(always)]
+pub(super) fn widen_columns<'a, S: Simd>(
+    _: S,
+    kind: WeightType,
+    panel: &[u32],
+    width: usize,
+    to: &'a mut Lines,
+) -> &'a [u32] {
+    let to = to.words(panel.len().div_ceil(PANEL) * 2 * width);
+    for (from, to) in panel.chunks(PANEL).zip(to.chunks_exact_mut(2 * width)) {
+        let (low, high) = to.split_at_mut(width);
+        let lanes = low.chunks_exact_mut(S::LANES).zip(high.chunks_exact_mut(S::LANES));
+        for (from, (low, high)) in from.chunks_exact(S::LANES).zip(lanes) {
+            low.copy_from_slice(from);
+            high.copy_from_slice(from);
+            match kind {
+                WeightType::Bf16 => {
+                    low.iter_mut().for_each(|word| *word <<= 16);
+                    high.iter_mut().for_each(|word| *word &= 0xFFFF_0000);
+                }
+                _ => {
+                    as_halves(low).iter_mut().for_each(|half| *half = extended(*half << 8));
+                    as_halves(high).iter_mut().for_each(|half| *half = extended(*half));
                 }
             }
         }
-        to
     }
+    to
 }
 
 /// The upper byte with its sign, in 16 bits.

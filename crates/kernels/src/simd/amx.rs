@@ -9,7 +9,9 @@ use std::arch::x86_64::__cpuid_count;
 use std::marker::PhantomData;
 use std::sync::OnceLock;
 
-use super::matrix::{MATRIX_COLUMNS, MATRIX_ROWS, MATRIX_STEPS, MatrixOperands, MatrixSums, MatrixUnit};
+use super::matrix::{
+    MATRIX_COLUMNS, MATRIX_ROWS, MATRIX_STEPS, MatrixOperands, MatrixSums, MatrixUnit, PARTS,
+};
 
 /// Rows and words of a tile.
 const TILE: usize = 16;
@@ -43,8 +45,8 @@ fn is_permitted() -> bool {
 
 /// The unit, as it is set up in this thread: the registers are the thread's, so the value stays there.
 pub(super) struct Amx {
-    /// For how many rows; 0 before the first product.
-    rows: usize,
+    /// For how many rows, and parts of A; 0 before the first product.
+    set_up: (usize, usize),
     this_thread: PhantomData<*const ()>,
 }
 
@@ -53,27 +55,27 @@ impl Amx {
     #[inline]
     pub(super) fn new() -> Self {
         assert!(is_here(), "AMX");
-        Self { rows: 0, this_thread: PhantomData }
+        Self { set_up: (0, 0), this_thread: PhantomData }
     }
 
-    /// Sets registers up for so many rows. Up to sixteen: sums are registers 0 to 3, side by side, A is 4 and B 5 to 7. More: sums are 0 and
-    /// 1 above 2 and 3, A is 4 above 5, B is 6 and 7 side by side. This makes all of them zero.
+    /// Sets registers up for so many rows. Up to sixteen: sums are registers 0 to 3, side by side, A is 4, or in three parts 4 to 6, and B the
+    /// others up to 7. More: sums are 0 and 1 above 2 and 3, A is 4 above 5, B is 6 and 7 side by side. This makes all of them zero.
     #[inline(always)]
-    fn set_up(&mut self, rows: usize) {
+    fn set_up(&mut self, rows: usize, parts: usize) {
         /// What LDTILECFG reads: the palette, then, from byte 16 on, bytes per row, and from byte 48 on, rows.
         #[repr(align(64))]
         struct Setting([u8; 64]);
 
         assert!((1..=MATRIX_ROWS).contains(&rows), "{rows} rows");
-        if self.rows == rows {
+        if self.set_up == (rows, parts) {
             return;
         }
-        self.rows = rows;
+        self.set_up = (rows, parts);
         let mut setting = Setting([0; 64]);
         setting.0[0] = 1;
         let upper = rows.min(TILE) as u8;
         let tiles = if rows <= TILE {
-            [upper, upper, upper, upper, upper, TILE as u8, TILE as u8, TILE as u8]
+            std::array::from_fn(|i| if i < 4 + parts { upper } else { TILE as u8 })
         } else {
             let lower = (rows - TILE) as u8;
             [upper, upper, lower, lower, upper, lower, TILE as u8, TILE as u8]
@@ -139,18 +141,10 @@ macro_rules! multiply {
         #[inline(always)]
         unsafe fn $name(&mut self, rows: usize, o: MatrixOperands, add: bool, sums: &mut MatrixSums) {
             assert!(rows <= sums.len(), "{rows} rows of {}", sums.len());
-            self.set_up(rows);
+            self.set_up(rows, 1);
             let (a_row, b_row) = (4 * o.a_row, 4 * o.b_step);
             let sums: *mut f32 = sums.as_mut_ptr().cast();
-            let mut later = o.later.0;
-            let mut ask = || {
-                for _ in 0..o.later.1 {
-                    // Assembly, so that it stays between the products of tiles: the intrinsic was 3 % slower.
-                    // SAFETY: an address that cannot be read is ignored.
-                    unsafe { asm!("prefetcht1 [{}]", in(reg) later, options(nostack, readonly, preserves_flags)) };
-                    later = later.wrapping_add(TILE);
-                }
-            };
+            let mut ask = Ask { at: o.later.0, lines: o.later.1 };
             if rows <= TILE {
                 // SAFETY: the caller vouches for A and B; `sums` has these rows, and registers are set up for them, so that no instruction reads
                 // or writes others.
@@ -174,7 +168,7 @@ macro_rules! multiply {
                             b_row = in(reg) b_row,
                             options(nostack, readonly, preserves_flags),
                         );
-                        ask();
+                        ask.more();
                     }
                     store!(sums, sums.add(2 * TILE));
                 }
@@ -203,7 +197,7 @@ macro_rules! multiply {
                             options(nostack, readonly, preserves_flags),
                         );
                         if column == 0 {
-                            ask();
+                            ask.more();
                         }
                     }
                     store!(upper, upper.add(TILE * MATRIX_COLUMNS));
@@ -213,7 +207,150 @@ macro_rules! multiply {
     };
 }
 
+/// The words from `later` on, some lines more with each call: assembly, so that it stays between the products of tiles. The intrinsic was 3 % slower.
+struct Ask {
+    at: *const u32,
+    lines: usize,
+}
+
+impl Ask {
+    #[inline(always)]
+    fn more(&mut self) {
+        for _ in 0..self.lines {
+            // SAFETY: an address that cannot be read is ignored.
+            unsafe { asm!("prefetcht1 [{}]", in(reg) self.at, options(nostack, readonly, preserves_flags)) };
+            self.at = self.at.wrapping_add(TILE);
+        }
+    }
+}
+
 impl MatrixUnit for Amx {
     multiply!(multiply_bf16, "tdpbf16ps");
     multiply!(multiply_i8, "tdpbusd");
+
+    #[inline(always)]
+    fn begin_split(&mut self, rows: usize) -> usize {
+        self.set_up(rows, PARTS);
+        // SAFETY: registers are set up.
+        unsafe { start!(false, std::ptr::null::<f32>(), std::ptr::null::<f32>()) };
+        if rows <= TILE { 4 * TILE } else { 2 * TILE }
+    }
+
+    #[inline(always)]
+    unsafe fn add_split(&mut self, o: MatrixOperands) {
+        let (rows, parts) = self.set_up;
+        assert!(parts == PARTS, "begin_split before");
+        let (a_row, b_row, b_part) = (4 * o.a_row, 4 * o.b_step, o.b_step / PARTS);
+        let mut ask = Ask { at: o.later.0, lines: o.later.1 };
+        for step in (0..o.steps).step_by(MATRIX_STEPS) {
+            let (a, b) = (o.a.wrapping_add(PARTS * step), o.b.wrapping_add(step * o.b_step));
+            let (b2, b3) = (b.wrapping_add(b_part), b.wrapping_add(2 * b_part));
+            if rows <= TILE {
+                // The parts of A stay in registers 4 to 6; the columns of a part of B are multiplied with some of them.
+                macro_rules! part {
+                    ($b:expr, $($product:literal),+) => {
+                        asm!(
+                            concat!("tileloadd tmm7, [{b} + {b_row}]", $("\ntdpbf16ps tmm0, ", $product, ", tmm7"),+),
+                            concat!("tileloadd tmm7, [{b} + {b_row} + 64]", $("\ntdpbf16ps tmm1, ", $product, ", tmm7"),+),
+                            concat!("tileloadd tmm7, [{b} + {b_row} + 128]", $("\ntdpbf16ps tmm2, ", $product, ", tmm7"),+),
+                            concat!("tileloadd tmm7, [{b} + {b_row} + 192]", $("\ntdpbf16ps tmm3, ", $product, ", tmm7"),+),
+                            b = in(reg) $b,
+                            b_row = in(reg) b_row,
+                            options(nostack, readonly, preserves_flags),
+                        )
+                    };
+                }
+                // SAFETY: the caller vouches for A and B; registers are set up for these rows, so that no instruction reads others.
+                unsafe {
+                    asm!(
+                        "tileloadd tmm4, [{a} + {a_row}]",
+                        "tileloadd tmm5, [{a} + {a_row} + 64]",
+                        "tileloadd tmm6, [{a} + {a_row} + 128]",
+                        a = in(reg) a,
+                        a_row = in(reg) a_row,
+                        options(nostack, readonly, preserves_flags),
+                    );
+                    part!(b3, "tmm4");
+                    ask.more();
+                    part!(b2, "tmm4", "tmm5");
+                    ask.more();
+                    part!(b, "tmm5", "tmm6", "tmm4");
+                    ask.more();
+                }
+                continue;
+            }
+            // SAFETY: as above.
+            unsafe {
+                // As with few rows, so that sums are the same; each product shares an operand with the next.
+                asm!(
+                    // A₁ B₃
+                    "tileloadd tmm6, [{b3} + {b_row}]",
+                    "tileloadd tmm4, [{a} + {a_row}]",
+                    "tdpbf16ps tmm0, tmm4, tmm6",
+                    "tileloadd tmm7, [{b3} + {b_row} + 64]",
+                    "tdpbf16ps tmm1, tmm4, tmm7",
+                    "tileloadd tmm5, [{lower} + {a_row}]",
+                    "tdpbf16ps tmm2, tmm5, tmm6",
+                    "tdpbf16ps tmm3, tmm5, tmm7",
+                    // A₁ B₂
+                    "tileloadd tmm6, [{b2} + {b_row}]",
+                    "tdpbf16ps tmm0, tmm4, tmm6",
+                    "tdpbf16ps tmm2, tmm5, tmm6",
+                    "tileloadd tmm7, [{b2} + {b_row} + 64]",
+                    "tdpbf16ps tmm1, tmm4, tmm7",
+                    "tdpbf16ps tmm3, tmm5, tmm7",
+                    // A₂ B₂
+                    "tileloadd tmm4, [{a} + {a_row} + 64]",
+                    "tdpbf16ps tmm0, tmm4, tmm6",
+                    "tdpbf16ps tmm1, tmm4, tmm7",
+                    "tileloadd tmm5, [{lower} + {a_row} + 64]",
+                    "tdpbf16ps tmm2, tmm5, tmm6",
+                    "tdpbf16ps tmm3, tmm5, tmm7",
+                    // A₂ B₁
+                    "tileloadd tmm6, [{b1} + {b_row}]",
+                    "tdpbf16ps tmm0, tmm4, tmm6",
+                    "tdpbf16ps tmm2, tmm5, tmm6",
+                    "tileloadd tmm7, [{b1} + {b_row} + 64]",
+                    "tdpbf16ps tmm1, tmm4, tmm7",
+                    "tdpbf16ps tmm3, tmm5, tmm7",
+                    // A₃ B₁
+                    "tileloadd tmm4, [{a} + {a_row} + 128]",
+                    "tdpbf16ps tmm0, tmm4, tmm6",
+                    "tdpbf16ps tmm1, tmm4, tmm7",
+                    "tileloadd tmm5, [{lower} + {a_row} + 128]",
+                    "tdpbf16ps tmm2, tmm5, tmm6",
+                    "tdpbf16ps tmm3, tmm5, tmm7",
+                    // A₁ B₁
+                    "tileloadd tmm4, [{a} + {a_row}]",
+                    "tdpbf16ps tmm0, tmm4, tmm6",
+                    "tdpbf16ps tmm1, tmm4, tmm7",
+                    "tileloadd tmm5, [{lower} + {a_row}]",
+                    "tdpbf16ps tmm2, tmm5, tmm6",
+                    "tdpbf16ps tmm3, tmm5, tmm7",
+                    a = in(reg) a,
+                    lower = in(reg) a.wrapping_add(TILE * o.a_row),
+                    a_row = in(reg) a_row,
+                    b1 = in(reg) b,
+                    b2 = in(reg) b2,
+                    b3 = in(reg) b3,
+                    b_row = in(reg) b_row,
+                    options(nostack, readonly, preserves_flags),
+                );
+            }
+            (0..PARTS).for_each(|_| ask.more());
+        }
+    }
+
+    #[inline(always)]
+    fn end_split(&mut self, column: usize, sums: &mut MatrixSums) {
+        let (rows, columns) = (self.set_up.0, if self.set_up.0 <= TILE { 4 * TILE } else { 2 * TILE });
+        assert!(
+            rows <= sums.len() && column + columns <= MATRIX_COLUMNS,
+            "{rows} rows, {columns} columns from {column} on"
+        );
+        let upper = sums.as_mut_ptr().cast::<f32>().wrapping_add(column);
+        let second = upper.wrapping_add(if rows <= TILE { 2 * TILE } else { TILE * MATRIX_COLUMNS });
+        // SAFETY: `sums` has these rows and columns, and registers are set up for them.
+        unsafe { store!(upper, second) };
+    }
 }

@@ -6,6 +6,8 @@ pub const MATRIX_ROWS: usize = 32;
 pub const MATRIX_COLUMNS: usize = 64;
 /// Words of a row of A, and rows of B, in one product of tiles: steps are a multiple of it.
 pub const MATRIX_STEPS: usize = 16;
+/// bf16 that an f32 is split into.
+pub const PARTS: usize = 3;
 
 /// Operands of [`MatrixUnit`], in words: A(row, step) at `a + row * a_row + step`, B(step, column) at `b + step * b_step + column`.
 #[derive(Debug, Clone, Copy)]
@@ -27,7 +29,7 @@ pub struct MatrixOperands {
 /// Sums of a tile, row by row: words that are f32 or integers.
 pub type MatrixSums = [[f32; MATRIX_COLUMNS]];
 
-/// Multiplies tiles of words, which are two bf16 or four int8 as in [`super::Simd`]. It belongs to one thread.
+/// Multiplies tiles of words, which are two bf16 or four int8 as in [`super::Simd`], and f32 as bf16 that add up to it. It belongs to one thread.
 ///
 /// A sum has one order, whatever the number of rows: from the first word to the last by [`MATRIX_STEPS`].
 pub trait MatrixUnit {
@@ -44,6 +46,23 @@ pub trait MatrixUnit {
     /// # Safety
     /// As there.
     unsafe fn multiply_i8(&mut self, rows: usize, o: MatrixOperands, add: bool, sums: &mut MatrixSums);
+
+    /// Sets sums of f32 that are split to zero, which stay in the unit until [`MatrixUnit::end_split`], for rows 1 to [`MATRIX_ROWS`] and so many
+    /// columns as it returns: all, or half of them, for which more rows fit.
+    fn begin_split(&mut self, rows: usize) -> usize;
+
+    /// Adds A · B, for the rows of the last [`MatrixUnit::begin_split`] and its columns. A number is the sum of [`PARTS`] bf16, the first the
+    /// largest: of the products of their parts, the six of the first with all, of the second with the first and the second, and of the third with the
+    /// first. For each [`MATRIX_STEPS`] steps, the words of the first parts of a row of A are followed by those of the second and of the third; so
+    /// they are in a row of B, each a third of `b_step`. Lines that are needed later are asked for [`PARTS`] times as many. Else as
+    /// [`MatrixUnit::multiply_bf16`].
+    ///
+    /// # Safety
+    /// A must be readable for all rows and [`PARTS`] times the steps, B for all steps and columns, and their parts.
+    unsafe fn add_split(&mut self, o: MatrixOperands);
+
+    /// Writes the sums from `column` on. Panics if `sums` has fewer rows, or there are not so many columns.
+    fn end_split(&mut self, column: usize, sums: &mut MatrixSums);
 }
 
 /// The unit of an instruction set that has none.
@@ -56,6 +75,18 @@ impl MatrixUnit for NoMatrixUnit {
     }
 
     unsafe fn multiply_i8(&mut self, _: usize, _: MatrixOperands, _: bool, _: &mut MatrixSums) {
+        match *self {}
+    }
+
+    fn begin_split(&mut self, _: usize) -> usize {
+        match *self {}
+    }
+
+    unsafe fn add_split(&mut self, _: MatrixOperands) {
+        match *self {}
+    }
+
+    fn end_split(&mut self, _: usize, _: &mut MatrixSums) {
         match *self {}
     }
 }
