@@ -1,7 +1,7 @@
 //! What computes a tile of the result from a panel: vectors (`tile.rs`), or a matrix unit, where the instruction set has one for the type.
 
 use super::operand::as_words_mut;
-use super::split;
+use super::split::{self, LINE};
 use super::tile::{self, Int8, Kind, LATER_WORDS, MOST_ROWS, Operands, PANEL, Sums};
 use crate::lines::Lines;
 use crate::simd::matrix::{MATRIX_COLUMNS, MATRIX_ROWS, MATRIX_STEPS, MatrixOperands, MatrixUnit, PARTS};
@@ -40,8 +40,8 @@ pub(super) struct Division {
     pub(super) block: usize,
     /// Least panels of a task, if sums are cut into parts: so often the rows of a part are found in the cache.
     pub(super) panels: usize,
-    /// Words of a row of the left operand are a multiple of this.
-    words: usize,
+    /// Whether rows of the left operand are whole lines of the cache, which are whole steps of a matrix unit.
+    lines: bool,
 }
 
 impl Division {
@@ -49,18 +49,17 @@ impl Division {
     pub(super) fn of(isa: Isa, group: usize, form: Form) -> Self {
         if isa.has_matrix_unit() && (group > 1 || form == Form::Split) {
             // A panel from memory is multiplied so fast that it wants many rows.
-            Self { tile: MATRIX_ROWS, block: 12 * MATRIX_ROWS, panels: 8, words: MATRIX_STEPS }
+            Self { tile: MATRIX_ROWS, block: 12 * MATRIX_ROWS, panels: 8, lines: true }
         } else {
-            Self { tile: MOST_ROWS, block: 96, panels: 1, words: 1 }
+            Self { tile: MOST_ROWS, block: 96, panels: 1, lines: false }
         }
     }
 
     /// Words from one row of the left operand to the next, if it has so many.
     pub(super) fn row(self, words: usize) -> usize {
-        /// Rows so many words apart lie in few sets of the cache, from which a tile takes a line of each of its rows.
-        const APART: usize = 128;
-        let words = words.next_multiple_of(self.words);
-        if self.words > 1 && words > 0 && words.is_multiple_of(APART) { words + self.words } else { words }
+        const { assert!(MATRIX_STEPS == LINE) };
+        // An even number of lines apart, rows would lie in few sets of the cache, from which a tile takes a line of each of its rows.
+        if self.lines && words > 0 { (words.div_ceil(LINE) | 1) * LINE } else { words }
     }
 }
 
@@ -259,7 +258,7 @@ impl<S: Simd, T: Kind, U: MatrixUnit> Engine<S, T> for Split<'_, U> {
             later,
         };
         // Lines to ask for with a part while a block is multiplied: else memory would do nothing meanwhile.
-        const NEXT: usize = (split::NUMBERS * PANEL / split::LINE).div_ceil(PARTS);
+        const NEXT: usize = (split::NUMBERS * PANEL / LINE / 2).div_ceil(PARTS);
         let mut column = 0;
         while column < PANEL {
             let columns = unit.begin_split(rows);
@@ -268,10 +267,13 @@ impl<S: Simd, T: Kind, U: MatrixUnit> Engine<S, T> for Split<'_, U> {
                     let steps = split::NUMBERS.min(o.steps - first);
                     // SAFETY: the caller vouches for these steps and all columns.
                     let panel = unsafe { std::slice::from_raw_parts(o.b.add(first * PANEL), steps * PANEL) };
+                    let is_last = first + split::NUMBERS >= o.steps;
                     let next = panel.as_ptr().wrapping_add(split::NUMBERS * PANEL);
-                    let b = split::split_columns(simd, panel, column..column + columns, block).as_ptr();
+                    let next = if is_last { o.later.as_ptr() } else { next };
+                    let b = split::split_columns(simd, panel, column..column + columns, next, block).as_ptr();
                     let a = o.a.wrapping_add(split::words(first));
-                    let (b_step, steps, later) = (PARTS * columns, MATRIX_STEPS, (next, NEXT));
+                    let rest = next.wrapping_add(split::NUMBERS * columns / 2);
+                    let (b_step, steps, later) = (PARTS * columns, MATRIX_STEPS, (rest, NEXT));
                     // SAFETY: the caller vouches for these rows of A, up to whole steps; B has been made for them.
                     unsafe { unit.add_split(MatrixOperands { a, b, b_step, steps, later, ..operands }) };
                 }

@@ -60,7 +60,7 @@ pub(super) fn with<R>(
 ) -> R {
     let (to, k) = (weight.kind(), weight.inputs());
     let form = match to {
-        WeightType::F32 if isa.has_matrix_unit() && !weight.is_for_similarity() => Form::Split,
+        _ if isa.has_matrix_unit() && weight.splits() => Form::Split,
         _ if widens(isa, to, m) => Form::Wide,
         _ => Form::Same,
     };

@@ -29,6 +29,8 @@ pub struct PackedMatrix {
     totals: Vec<i32>,
     /// The longest chain of a sum in f32, in steps.
     chain: usize,
+    /// The least numbers that a weight has if it is split for a matrix unit.
+    least_split: usize,
 }
 
 /// A weight `[outputs, inputs]` as it lies in memory: row-major, or, if `transposed`, column after column.
@@ -52,6 +54,7 @@ impl Default for PackedMatrix {
             scales: Vec::new(),
             totals: Vec::new(),
             chain: CHAIN,
+            least_split: LEAST_SPLIT,
         }
     }
 }
@@ -59,6 +62,10 @@ impl Default for PackedMatrix {
 /// Longest chain of a sum in f32, in steps; longer sums are cut into equal parts, which are added in order. A part of a panel (128 KiB)
 /// and of the rows beside it stay in the level-2 cache.
 const CHAIN: usize = 512;
+
+/// Of 4 MiB on, a weight comes from memory, and splitting it costs a single sentence nothing. What lies in a cache is split for few rows in more time
+/// than it is multiplied by vectors, and the number of rows may not choose: it would show in the last bits.
+const LEAST_SPLIT: usize = 1 << 20;
 
 /// The most inputs of an int8 weight: more could overflow 32 bits.
 const MOST_INT8_INPUTS: usize = 1 << 16;
@@ -104,7 +111,7 @@ impl PackedMatrix {
                 }
             });
         }
-        Self { kind, outputs: n, inputs: k, panels, scales, totals, chain: CHAIN }
+        Self { kind, outputs: n, inputs: k, panels, scales, totals, chain: CHAIN, least_split: LEAST_SPLIT }
     }
 
     /// [`PackedMatrix::pack`] in f32 for [`super::dots`]: products are those, to the bit. Their chains are short, so that scores are
@@ -113,9 +120,15 @@ impl PackedMatrix {
         Self { chain: super::plain::CHAIN, ..Self::pack(rows, n, k, WeightType::F32) }
     }
 
-    /// Whether products are those of [`super::dots`], to the bit.
-    pub(super) fn is_for_similarity(&self) -> bool {
-        self.chain == super::plain::CHAIN
+    /// Whether a matrix unit takes this weight of f32 in parts (`split.rs`). Not for similarity, which has the bits of [`super::dots`].
+    pub(super) fn splits(&self) -> bool {
+        self.kind == WeightType::F32 && self.chain == CHAIN && self.outputs * self.inputs >= self.least_split
+    }
+
+    /// Also if it is small.
+    #[cfg(test)]
+    pub(super) fn split_if_small(self) -> Self {
+        Self { least_split: 0, ..self }
     }
 
     /// How many parts a sum is cut into.
@@ -152,6 +165,7 @@ impl PackedMatrix {
             scales: vec![1.0; columns],
             totals,
             chain: CHAIN,
+            least_split: LEAST_SPLIT,
         }
     }
 
@@ -217,7 +231,16 @@ impl PackedMatrix {
         if let Some(scale) = scales.iter().find(|scale| !scale.is_finite()) {
             return Err(format!("a scale is {scale}"));
         }
-        Ok(Self { kind, outputs: n, inputs: k, panels, scales, totals, chain: CHAIN })
+        Ok(Self {
+            kind,
+            outputs: n,
+            inputs: k,
+            panels,
+            scales,
+            totals,
+            chain: CHAIN,
+            least_split: LEAST_SPLIT,
+        })
     }
 
     /// The type of the numbers.

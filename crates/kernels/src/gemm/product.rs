@@ -229,7 +229,13 @@ impl<K: Kind, T: Kind> Block<'_, K, T> {
                 let mut later = self.later(column, part, parts, steps);
                 let (b, b_step) = match form {
                     _ if !forms => (panel, PANEL),
-                    Form::Split => (split_columns(simd, panel, 0..PANEL, &mut formed), PARTS * PANEL),
+                    Form::Split => {
+                        // One line for each two of the panel, if there are so many; tiles ask for the rest.
+                        let (now, then) = later.split_at(later.len().min(panel.len() / 2));
+                        later = then;
+                        let columns = split_columns(simd, panel, 0..PANEL, now.as_ptr(), &mut formed);
+                        (columns, PARTS * PANEL)
+                    }
                     _ => (widen_columns(simd, self.product.weight.kind(), panel, width, &mut formed), width),
                 };
                 let steps = if forms { form.words(last - first) } else { last - first };

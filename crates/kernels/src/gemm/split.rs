@@ -85,12 +85,14 @@ impl Kernel for SplitRows<'_> {
     }
 }
 
-/// Some columns of the steps of a panel, f32, as `to`: of each [`NUMBERS`] steps become [`MATRIX_STEPS`] rows, each as [`split_pairs`]. `width` is 32 or 64.
+/// Some columns of the steps of a panel, f32, as `to`: of each [`NUMBERS`] steps become [`MATRIX_STEPS`] rows, each as [`split_pairs`]. Meanwhile, it
+/// asks for the lines from `later` on, which need not be readable, one for each two that it reads.
 #[inline(always)]
 pub(super) fn split_columns<'a, S: Simd>(
-    _: S,
+    simd: S,
     panel: &[u32],
     columns: std::ops::Range<usize>,
+    later: *const u32,
     to: &'a mut Lines,
 ) -> &'a [u32] {
     const BLOCK: usize = NUMBERS * PANEL;
@@ -99,6 +101,7 @@ pub(super) fn split_columns<'a, S: Simd>(
     let whole = panel.len() / BLOCK * BLOCK;
     let mut last = [0; BLOCK];
     last[..panel.len() - whole].copy_from_slice(&panel[whole..]);
+    let mut later = later;
     for (block, to) in to.chunks_exact_mut(MATRIX_STEPS * row).enumerate() {
         let from = panel[..whole].get(block * BLOCK..).filter(|from| !from.is_empty()).unwrap_or(&last);
         let (low, high) = from[..BLOCK].split_at(MATRIX_STEPS * PANEL);
@@ -106,6 +109,10 @@ pub(super) fn split_columns<'a, S: Simd>(
             low.chunks_exact(PANEL).zip(high.chunks_exact(PANEL)).zip(to.chunks_exact_mut(row))
         {
             split_pairs(&low[columns.clone()], &high[columns.clone()], to);
+            for _ in 0..columns.len() / LINE {
+                simd.prefetch(later);
+                later = later.wrapping_add(LINE);
+            }
         }
     }
     to

@@ -90,7 +90,7 @@ proptest! {
         };
         let mut expected = vec![0.0; m * n];
         naive::gemm(&x, m, &w, n, k, epilogue.bias, epilogue.activation, epilogue.residual, &mut expected);
-        let packed = PackedMatrix::pack(&w, n, k, WeightType::F32);
+        let packed = PackedMatrix::pack(&w, n, k, WeightType::F32).split_if_small();
         let tolerance = (k as f32 + 8.0) * f32::EPSILON;
         for &isa in Isa::available() {
             let mut out = vec![f32::NAN; m * n];
@@ -208,7 +208,7 @@ proptest! {
         kind in prop::sample::select(WeightType::ALL.map(|(kind, _)| kind).to_vec()),
     ) {
         let (x, w, bias) = (numbers(m * k, seed), numbers(n * k, seed ^ 1), numbers(n, seed ^ 2));
-        let packed = PackedMatrix::pack(&w, n, k, kind);
+        let packed = PackedMatrix::pack(&w, n, k, kind).split_if_small();
         let epilogue = Epilogue { bias: Some(&bias), activation: Activation::Gelu, ..Epilogue::default() };
         for &isa in Isa::available() {
             for pool in pools() {
@@ -229,7 +229,7 @@ fn a_row_has_the_same_bits_among_a_thousand() {
     let (m, n, k) = (1000, 131, 769);
     let (x, w) = (numbers(m * k, 1), numbers(n * k, 2));
     for (isa, kind) in everywhere() {
-        let packed = PackedMatrix::pack(&w, n, k, kind);
+        let packed = PackedMatrix::pack(&w, n, k, kind).split_if_small();
         for pool in pools() {
             let mut all = vec![0.0; m * n];
             pool.install(|| gemm_on(isa, &x, m, &packed, Epilogue::default(), &mut all));
@@ -252,7 +252,7 @@ fn f32_is_as_exact_on_every_instruction_set() {
     for k in [32, 384, 1024, 4096] {
         let (m, n) = (33, 64);
         let (x, w) = (spread(m * k, k as u64), spread(n * k, 7));
-        let packed = PackedMatrix::pack(&w, n, k, WeightType::F32);
+        let packed = PackedMatrix::pack(&w, n, k, WeightType::F32).split_if_small();
         // In the root mean square, in units of f32 for the sum of magnitudes: no order of a sum is better than half of one.
         let error = |isa| {
             let mut out = vec![0.0; m * n];
@@ -284,7 +284,7 @@ fn nan_and_infinity_stay_in_their_rows() {
     x[2 * k + 20] = f32::NAN;
     x[5 * k] = f32::INFINITY;
     for (isa, kind) in everywhere() {
-        let packed = PackedMatrix::pack(&w, n, k, kind);
+        let packed = PackedMatrix::pack(&w, n, k, kind).split_if_small();
         let mut out = vec![0.0; m * n];
         let epilogue = Epilogue { activation: Activation::Relu, ..Epilogue::default() };
         gemm_on(isa, &x, m, &packed, epilogue, &mut out);
