@@ -1,8 +1,8 @@
 //! What the processor could do, and what the matrix product gets out of it, in each type. Run on a quiet machine:
 //!
 //! `cargo run --release -p sentir-kernels --example peak [THREADS]` prints a table; with `--json`, the peaks and the bandwidth of
-//! memory alone as one line. A peak is that of multiply-adds in registers, or of products of tiles from the level-1 cache; bandwidth that of reading what is in no cache, by all threads. Each
-//! figure is the best of several short runs.
+//! memory alone as one line. A peak is that of multiply-adds in registers, or of products of tiles from the level-1 cache; bandwidth that of reading
+//! what is in no cache, by all threads. Each figure is the best of several short runs.
 #![allow(clippy::print_stdout)]
 
 use std::hint::black_box;

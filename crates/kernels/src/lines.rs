@@ -1,7 +1,7 @@
 //! Memory that begins at a line of the cache: a vector, or a row of a tile, that lies across two lines takes twice as long to load.
 
-/// Words in a line.
-const LINE: usize = 16;
+/// Words, or numbers, in a line.
+pub(crate) const LINE: usize = 16;
 
 #[derive(Clone, Copy)]
 #[repr(C, align(64))]

@@ -1,9 +1,9 @@
 //! What computes a tile of the result from a panel: vectors (`tile.rs`), or a matrix unit, where the instruction set has one for the type.
 
 use super::operand::as_words_mut;
-use super::split::{self, LINE};
+use super::split;
 use super::tile::{self, Int8, Kind, LATER_WORDS, MOST_ROWS, Operands, PANEL, Sums};
-use crate::lines::Lines;
+use crate::lines::{LINE, Lines};
 use crate::simd::matrix::{MATRIX_COLUMNS, MATRIX_ROWS, MATRIX_STEPS, MatrixOperands, MatrixUnit, PARTS};
 use crate::simd::{Isa, Simd};
 
@@ -76,6 +76,12 @@ pub(super) trait Engine<S: Simd, T: Kind> {
 
     /// Columns of a tile.
     fn width(&self) -> usize;
+
+    /// Whether it brings the columns into the [`Form`] of the product itself, so that B are the words of the weight.
+    #[inline(always)]
+    fn forms_columns(&self) -> bool {
+        false
+    }
 
     /// The sums of `rows` rows, the first `columns` of each: A · B, for integers as f32.
     ///
@@ -158,6 +164,14 @@ impl<U: MatrixUnit> Matrix<U> {
     }
 }
 
+/// Operands for a unit, of so many steps of its own.
+#[inline(always)]
+fn matrix_operands(o: Operands<'_>, steps: usize) -> MatrixOperands {
+    // What a step asks for in words is in lines what as many steps as a line has words ask for.
+    let later = (o.later.as_ptr(), if o.later.is_empty() { 0 } else { o.later_step });
+    MatrixOperands { a: o.a, a_row: o.a_row, b: o.b, b_step: o.b_step, steps, later }
+}
+
 impl<S: Simd, T: Kind, U: MatrixUnit> Engine<S, T> for Matrix<U> {
     const ROWS: usize = MATRIX_ROWS;
     const STEPS: usize = MATRIX_STEPS;
@@ -182,10 +196,7 @@ impl<S: Simd, T: Kind, U: MatrixUnit> Engine<S, T> for Matrix<U> {
             }
         }
         let whole = o.steps - o.steps % MATRIX_STEPS;
-        // What a step asks for in words is in lines what as many steps as a line has words ask for.
-        let later = (o.later.as_ptr(), if o.later.is_empty() { 0 } else { o.later_step });
-        let operands =
-            MatrixOperands { a: o.a, a_row: o.a_row, b: o.b, b_step: o.b_step, steps: whole, later };
+        let operands = matrix_operands(o, whole);
         // SAFETY: the caller vouches for these rows, columns and steps.
         unsafe { self.multiply::<T>(rows, operands, integers) };
         if whole < o.steps {
@@ -246,17 +257,14 @@ impl<S: Simd, T: Kind, U: MatrixUnit> Engine<S, T> for Split<'_, U> {
     }
 
     #[inline(always)]
+    fn forms_columns(&self) -> bool {
+        self.block.is_some()
+    }
+
+    #[inline(always)]
     unsafe fn tile(&mut self, simd: S, rows: usize, _: usize, o: Operands<'_>) -> &[[f32; PANEL]] {
         let (unit, sums) = (&mut self.matrix.unit, &mut self.matrix.sums.0);
-        let later = (o.later.as_ptr(), if o.later.is_empty() { 0 } else { o.later_step });
-        let operands = MatrixOperands {
-            a: o.a,
-            a_row: o.a_row,
-            b: o.b,
-            b_step: o.b_step,
-            steps: o.steps / PARTS,
-            later,
-        };
+        let operands = matrix_operands(o, o.steps / PARTS);
         // Lines to ask for with a part while a block is multiplied: else memory would do nothing meanwhile.
         const NEXT: usize = (split::NUMBERS * PANEL / LINE / 2).div_ceil(PARTS);
         let mut column = 0;
@@ -279,7 +287,7 @@ impl<S: Simd, T: Kind, U: MatrixUnit> Engine<S, T> for Split<'_, U> {
                 }
             } else {
                 let b = o.b.wrapping_add(column);
-                let later = if column == 0 { later } else { (o.b, 0) };
+                let later = if column == 0 { operands.later } else { (o.b, 0) };
                 // SAFETY: the caller vouches for these rows, columns and steps, whose number is a multiple of those of a product.
                 unsafe { unit.add_split(MatrixOperands { b, later, ..operands }) };
             }

@@ -10,7 +10,7 @@ use super::split::split_columns;
 use super::tile::{self, Bf16, F32, Int8, Int16, Kind, Operands, PANEL};
 use super::widen::widen_columns;
 use crate::activation::{self, Activation};
-use crate::lines::Lines;
+use crate::lines::{LINE, Lines};
 use crate::simd::matrix::{MATRIX_ROWS, PARTS};
 use crate::simd::{Isa, Kernel, Simd, isa};
 use crate::threads::{self, Shared};
@@ -28,8 +28,6 @@ pub struct Epilogue<'a> {
     pub accumulate: bool,
 }
 
-/// Numbers in a line of the cache.
-const LINE: usize = 16;
 /// Steps of tiles (of 64 columns and as many rows as they have at most) that a task has at least, if there are threads to feed: some microseconds.
 const WORK: usize = 1 << 9;
 
@@ -218,8 +216,7 @@ impl<K: Kind, T: Kind> Block<'_, K, T> {
         let totals = self.product.weight.totals().as_ptr();
         let tiles = self.rows.len().div_ceil(E::ROWS);
         let form = self.product.x.form;
-        // Of a single tile, the engine splits the columns itself.
-        let forms = form == Form::Wide || form == Form::Split && tiles > 1;
+        let forms = form != Form::Same && !engine.forms_columns();
         let mut formed = if forms { COLUMNS.take() } else { Lines::default() };
         for part in 0..parts {
             let (first, last) = ((part * steps).min(all), ((part + 1) * steps).min(all));

@@ -10,15 +10,12 @@
 
 use super::operand::as_words;
 use super::tile::PANEL;
-use crate::lines::Lines;
+use crate::lines::{LINE, Lines};
 use crate::simd::matrix::{MATRIX_STEPS, PARTS};
 use crate::simd::{Kernel, Simd};
 
 /// Numbers of k that one product of tiles takes: a word holds number i in its lower half and number i + 16 in its upper.
 pub(super) const NUMBERS: usize = 2 * MATRIX_STEPS;
-
-/// Words in a line of the cache, and in the vector in which the split is done.
-pub(super) const LINE: usize = 16;
 
 /// Words of a row of `k` numbers: for each [`NUMBERS`] of them the first parts, the second and the third.
 pub(super) fn words(k: usize) -> usize {

@@ -92,6 +92,16 @@ impl Amx {
     }
 }
 
+impl Amx {
+    /// Rows and columns of the sums that `begin_split` began. Panics if it did not: registers would not be set up for them.
+    #[inline(always)]
+    fn split(&self) -> (usize, usize) {
+        let (rows, parts) = self.set_up;
+        assert!(parts == PARTS, "begin_split comes before");
+        (rows, if rows <= TILE { 4 * TILE } else { 2 * TILE })
+    }
+}
+
 impl Drop for Amx {
     fn drop(&mut self) {
         // SAFETY: as in `set_up`. Registers in their first state cost nothing when the system changes threads.
@@ -233,13 +243,12 @@ impl MatrixUnit for Amx {
         self.set_up(rows, PARTS);
         // SAFETY: registers are set up.
         unsafe { start!(false, std::ptr::null::<f32>(), std::ptr::null::<f32>()) };
-        if rows <= TILE { 4 * TILE } else { 2 * TILE }
+        self.split().1
     }
 
     #[inline(always)]
     unsafe fn add_split(&mut self, o: MatrixOperands) {
-        let (rows, parts) = self.set_up;
-        assert!(parts == PARTS, "begin_split before");
+        let (rows, _) = self.split();
         let (a_row, b_row, b_part) = (4 * o.a_row, 4 * o.b_step, o.b_step / PARTS);
         let mut ask = Ask { at: o.later.0, lines: o.later.1 };
         for step in (0..o.steps).step_by(MATRIX_STEPS) {
@@ -343,7 +352,7 @@ impl MatrixUnit for Amx {
 
     #[inline(always)]
     fn end_split(&mut self, column: usize, sums: &mut MatrixSums) {
-        let (rows, columns) = (self.set_up.0, if self.set_up.0 <= TILE { 4 * TILE } else { 2 * TILE });
+        let (rows, columns) = self.split();
         assert!(
             rows <= sums.len() && column + columns <= MATRIX_COLUMNS,
             "{rows} rows, {columns} columns from {column} on"
