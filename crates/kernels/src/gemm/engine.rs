@@ -2,7 +2,7 @@
 
 use super::operand::as_words_mut;
 use super::split;
-use super::tile::{self, Int8, Kind, LATER_WORDS, MOST_ROWS, Operands, PANEL, Sums};
+use super::tile::{self, Int8, Kind, MOST_ROWS, Operands, PANEL, Sums};
 use crate::lines::{LINE, Lines};
 use crate::simd::matrix::{MATRIX_COLUMNS, MATRIX_ROWS, MATRIX_STEPS, MatrixOperands, MatrixUnit, PARTS};
 use crate::simd::{Isa, Simd};
@@ -69,8 +69,6 @@ pub(super) trait Engine<S: Simd, T: Kind> {
     const ROWS: usize;
     /// Steps of a part of k are a multiple of this.
     const STEPS: usize;
-    /// Most words of what is needed later that a step asks for.
-    const LATER: usize;
     /// Whether to ask for what a tile is written over before it is computed. A unit's own loads need the room in which lines arrive.
     const EXPECTS: bool;
 
@@ -108,7 +106,6 @@ impl Vectors {
 impl<S: Simd, T: Kind> Engine<S, T> for Vectors {
     const ROWS: usize = S::TILE_ROWS;
     const STEPS: usize = 1;
-    const LATER: usize = LATER_WORDS;
     const EXPECTS: bool = true;
 
     #[inline(always)]
@@ -168,14 +165,13 @@ impl<U: MatrixUnit> Matrix<U> {
 #[inline(always)]
 fn matrix_operands(o: Operands<'_>, steps: usize) -> MatrixOperands {
     // What a step asks for in words is in lines what as many steps as a line has words ask for.
-    let later = (o.later.as_ptr(), if o.later.is_empty() { 0 } else { o.later_step });
+    let later = (o.later.as_ptr(), o.later_step);
     MatrixOperands { a: o.a, a_row: o.a_row, b: o.b, b_step: o.b_step, steps, later }
 }
 
 impl<S: Simd, T: Kind, U: MatrixUnit> Engine<S, T> for Matrix<U> {
     const ROWS: usize = MATRIX_ROWS;
     const STEPS: usize = MATRIX_STEPS;
-    const LATER: usize = PANEL;
     const EXPECTS: bool = false;
 
     #[inline(always)]
@@ -248,7 +244,6 @@ impl<'a, U: MatrixUnit> Split<'a, U> {
 impl<S: Simd, T: Kind, U: MatrixUnit> Engine<S, T> for Split<'_, U> {
     const ROWS: usize = MATRIX_ROWS;
     const STEPS: usize = split::NUMBERS;
-    const LATER: usize = PANEL;
     const EXPECTS: bool = false;
 
     #[inline(always)]

@@ -237,7 +237,7 @@ impl<K: Kind, T: Kind> Block<'_, K, T> {
                 };
                 let steps = if forms { form.words(last - first) } else { last - first };
                 let columns = width.min(self.columns.end - column);
-                let later_step = later.len().div_ceil(tiles * steps.max(1)).min(E::LATER);
+                let later_step = later.len().div_ceil(tiles * steps.max(1)).min(PANEL);
                 let mut row = self.rows.start;
                 while row < self.rows.end {
                     let rows = tile::next_rows(self.rows.end - row, E::ROWS);
@@ -251,7 +251,7 @@ impl<K: Kind, T: Kind> Block<'_, K, T> {
                         totals: totals.wrapping_add(column),
                         steps,
                         later,
-                        later_step,
+                        later_step: if later.is_empty() { 0 } else { later_step },
                     };
                     later = &later[later.len().min(operands.steps * later_step)..];
                     if E::EXPECTS {

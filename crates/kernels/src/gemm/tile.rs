@@ -2,6 +2,9 @@
 //!
 //! All types of numbers share it, because all operands are words of four bytes: one f32, two bf16 or four int8.
 
+use std::hint::black_box;
+
+use crate::lines::LINE;
 use crate::simd::Simd;
 
 /// Columns of a panel: the words of B that stand side by side for one step.
@@ -9,8 +12,8 @@ pub(crate) const PANEL: usize = 64;
 /// Most rows of a tile.
 pub(crate) const MOST_ROWS: usize = 6;
 
-/// The most words that a step of a tile asks for ahead: two lines of the cache.
-pub(crate) const LATER_WORDS: usize = 32;
+/// Steps after which a tile asks for what is needed later.
+const ASK_EVERY: usize = 4;
 
 /// The sums of a tile, row by row. Vectors that lie across lines of the cache would cost twice.
 #[derive(Clone, Copy)]
@@ -190,7 +193,7 @@ pub(crate) struct Operands<'a> {
     pub(crate) steps: usize,
     /// What will be needed later: steps ask for it, so that it is there then.
     pub(crate) later: &'a [u32],
-    /// Words of it that a step asks for, at most [`LATER_WORDS`]: so many that memory is as busy in all steps.
+    /// Words of it for each step: so many that memory is as busy in all steps. None if `later` is empty.
     pub(crate) later_step: usize,
 }
 
@@ -213,25 +216,37 @@ unsafe fn tile<S: Simd, K: Kind, const M: usize, const N: usize>(simd: S, o: Ope
             sums[i][v] = start(i, v);
         }
     }
-    // Without any, the first words of B are asked for, which are there.
-    let (later, later_step) = if o.later.is_empty() { (o.b, 0) } else { (o.later.as_ptr(), o.later_step) };
+    // Each row has a pointer of its own. The compiler, if it knew what they have in common, would compute them from each other in each step,
+    // which takes the place of products in the processor.
+    let mut rows = [o.a; M];
+    for i in 0..M {
+        rows[i] = black_box(o.a.wrapping_add(i * o.a_row));
+    }
+    let (mut at, mut b) = (0, o.b);
+    let mut later = o.later.as_ptr();
+    let mut asked = later;
     for step in 0..o.steps {
-        // SAFETY: the caller vouches for the N vectors of this step.
-        let load = |v: usize| unsafe { K::load(simd, o.b.add(step * o.b_step + v * S::LANES)) };
-        let mut b = [load(0); N];
-        for v in 1..N {
-            b[v] = load(v);
-        }
-        let later = later.wrapping_add(step * later_step);
-        simd.prefetch(later);
-        simd.prefetch(later.wrapping_add(LATER_WORDS / 2));
-        for i in 0..M {
-            // SAFETY: the caller vouches for row i of this step.
-            let a = unsafe { K::splat(simd, o.a.add(i * o.a_row + step * o.a_step)) };
-            for v in 0..N {
-                sums[i][v] = K::step(simd, a, b[v], sums[i][v]);
+        if step % ASK_EVERY == 0 {
+            later = later.wrapping_add(ASK_EVERY * o.later_step);
+            while asked < later {
+                simd.prefetch(asked);
+                asked = asked.wrapping_add(LINE);
             }
         }
+        // SAFETY: the caller vouches for the N vectors of this step.
+        let load = |v: usize| unsafe { K::load(simd, b.add(v * S::LANES)) };
+        let mut columns = [load(0); N];
+        for v in 1..N {
+            columns[v] = load(v);
+        }
+        for i in 0..M {
+            // SAFETY: the caller vouches for row i of this step.
+            let row = unsafe { K::splat(simd, rows[i].add(at)) };
+            for v in 0..N {
+                sums[i][v] = K::step(simd, row, columns[v], sums[i][v]);
+            }
+        }
+        (at, b) = (at + o.a_step, b.wrapping_add(o.b_step));
     }
     for i in 0..M {
         for v in 0..N {
