@@ -69,9 +69,6 @@ pub(super) trait Engine<S: Simd, T: Kind> {
     const ROWS: usize;
     /// Steps of a part of k are a multiple of this.
     const STEPS: usize;
-    /// Whether to ask for what a tile is written over before it is computed. A unit's own loads need the room in which lines arrive.
-    const EXPECTS: bool;
-
     /// Columns of a tile.
     fn width(&self) -> usize;
 
@@ -106,7 +103,6 @@ impl Vectors {
 impl<S: Simd, T: Kind> Engine<S, T> for Vectors {
     const ROWS: usize = S::TILE_ROWS;
     const STEPS: usize = 1;
-    const EXPECTS: bool = true;
 
     #[inline(always)]
     fn width(&self) -> usize {
@@ -172,7 +168,6 @@ fn matrix_operands(o: Operands<'_>, steps: usize) -> MatrixOperands {
 impl<S: Simd, T: Kind, U: MatrixUnit> Engine<S, T> for Matrix<U> {
     const ROWS: usize = MATRIX_ROWS;
     const STEPS: usize = MATRIX_STEPS;
-    const EXPECTS: bool = false;
 
     #[inline(always)]
     fn width(&self) -> usize {
@@ -244,7 +239,6 @@ impl<'a, U: MatrixUnit> Split<'a, U> {
 impl<S: Simd, T: Kind, U: MatrixUnit> Engine<S, T> for Split<'_, U> {
     const ROWS: usize = MATRIX_ROWS;
     const STEPS: usize = split::NUMBERS;
-    const EXPECTS: bool = false;
 
     #[inline(always)]
     fn width(&self) -> usize {

@@ -7,10 +7,10 @@ use super::engine::{Division, Engine, Form, Matrix, Split, Vectors};
 use super::operand::{self, Bytes, Operand};
 use super::packed::PackedMatrix;
 use super::split::split_columns;
-use super::tile::{self, Bf16, F32, Int8, Int16, Kind, Operands, PANEL};
+use super::tile::{self, Bf16, Expected, F32, Int8, Int16, Kind, Operands, PANEL};
 use super::widen::widen_columns;
 use crate::activation::{self, Activation};
-use crate::lines::{LINE, Lines};
+use crate::lines::Lines;
 use crate::simd::matrix::{MATRIX_ROWS, PARTS};
 use crate::simd::{Isa, Kernel, Simd, isa};
 use crate::threads::{self, Shared};
@@ -252,11 +252,9 @@ impl<K: Kind, T: Kind> Block<'_, K, T> {
                         steps,
                         later,
                         later_step: if later.is_empty() { 0 } else { later_step },
+                        expected: self.expected(row..row + rows, column),
                     };
                     later = &later[later.len().min(operands.steps * later_step)..];
-                    if E::EXPECTS {
-                        self.expect(simd, row..row + rows, column..column + columns);
-                    }
                     // SAFETY: `rows` rows of x begin at `row` and have the words of `all` steps in this form at least, for a matrix unit filled up to
                     // a multiple of its steps; a panel has `all` steps of 64 words, and `column % PANEL + width` does not exceed 64, nor do fewer
                     // vectors; columns in another form have the steps of this part in it, of `b_step` words; for int8, there is a zero for each row
@@ -273,19 +271,14 @@ impl<K: Kind, T: Kind> Block<'_, K, T> {
         }
     }
 
-    /// Asks for what [`Block::finish`] reads and writes, while the tile is computed.
+    /// What [`Block::finish`] reads and writes.
     #[inline(always)]
-    fn expect<S: Simd>(&self, simd: S, rows: std::ops::Range<usize>, columns: std::ops::Range<usize>) {
+    fn expected(&self, rows: std::ops::Range<usize>, column: usize) -> Expected {
         let n = self.product.weight.outputs();
-        for row in rows {
-            for column in columns.clone().step_by(LINE) {
-                let at = row * n + column;
-                simd.prefetch(self.product.out.get().wrapping_add(at));
-                if let Some(residual) = self.product.epilogue.residual {
-                    simd.prefetch(residual.as_ptr().wrapping_add(at));
-                }
-            }
-        }
+        let out = self.product.out.get().cast_const();
+        let other = self.product.epilogue.residual.map_or(out, <[f32]>::as_ptr);
+        let places = [out, other].map(|place| place.wrapping_add(rows.start * n + column));
+        Expected { places, row: n, rows: rows.len() }
     }
 
     /// The words of the weight that are needed after part `part` of the panel of this column: of the next panel, or the next part, or of the
