@@ -51,7 +51,7 @@ impl Division {
             // A panel from memory is multiplied so fast that it wants many rows.
             Self { tile: MATRIX_ROWS, block: 12 * MATRIX_ROWS, panels: 8, lines: true }
         } else {
-            Self { tile: MOST_ROWS, block: 96, panels: 1, lines: false }
+            Self { tile: MOST_ROWS, block: 96, panels: 4, lines: false }
         }
     }
 

@@ -134,7 +134,9 @@ fn blocks<K: Kind, T: Kind>(isa: Isa, product: Product<'_>) {
     let sets = threads.min(blocks);
     let first_row = |block: usize| (block * tiles / blocks * division.tile).min(m);
     let panels = n.div_ceil(PANEL);
-    let least = if weight.parts() > 1 { division.panels } else { 1 };
+    // Not so many that threads have less than two tasks each.
+    let fair = (panels * blocks / (2 * threads)).max(1);
+    let least = if weight.parts() > 1 { division.panels.min(fair) } else { 1 };
     let panels_at_once = (WORK / (tiles.div_ceil(blocks) * steps.max(1))).max(least).min(panels);
     let columns = panels.div_ceil(panels_at_once);
     // Tasks by sets of blocks, then panels, then the blocks of the set, which share a panel: it is read from memory once.
