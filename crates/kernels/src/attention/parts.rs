@@ -162,7 +162,7 @@ pub(super) fn product<S: Simd, K: Kind>(
                     steps: STEPS.min(steps - part),
                     later: &[],
                     later_step: 0,
-                    expected: tile::Expected::default(),
+                    expected: None,
                 };
                 // SAFETY: row + count ≤ rows, part + steps of this part ≤ steps and column + columns of this tile ≤ columns,
                 // for which the operands are long enough, as was asserted above.

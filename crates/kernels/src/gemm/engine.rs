@@ -69,6 +69,7 @@ pub(super) trait Engine<S: Simd, T: Kind> {
     const ROWS: usize;
     /// Steps of a part of k are a multiple of this.
     const STEPS: usize;
+
     /// Columns of a tile.
     fn width(&self) -> usize;
 

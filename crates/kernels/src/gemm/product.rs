@@ -254,7 +254,7 @@ impl<K: Kind, T: Kind> Block<'_, K, T> {
                         steps,
                         later,
                         later_step: if later.is_empty() { 0 } else { later_step },
-                        expected: self.expected(row..row + rows, column),
+                        expected: Some(self.expected(row, column)),
                     };
                     later = &later[later.len().min(operands.steps * later_step)..];
                     // SAFETY: `rows` rows of x begin at `row` and have the words of `all` steps in this form at least, for a matrix unit filled up to
@@ -273,14 +273,14 @@ impl<K: Kind, T: Kind> Block<'_, K, T> {
         }
     }
 
-    /// What [`Block::finish`] reads and writes.
+    /// What [`Block::finish`] reads and writes for a tile that begins here.
     #[inline(always)]
-    fn expected(&self, rows: std::ops::Range<usize>, column: usize) -> Expected {
+    fn expected(&self, row: usize, column: usize) -> Expected {
         let n = self.product.weight.outputs();
         let out = self.product.out.get().cast_const();
         let other = self.product.epilogue.residual.map_or(out, <[f32]>::as_ptr);
-        let places = [out, other].map(|place| place.wrapping_add(rows.start * n + column));
-        Expected { places, row: n, rows: rows.len() }
+        let places = [out, other].map(|place| place.wrapping_add(row * n + column));
+        Expected { places, row: n }
     }
 
     /// The words of the weight that are needed after part `part` of the panel of this column: of the next panel, or the next part, or of the

@@ -196,22 +196,15 @@ pub(crate) struct Operands<'a> {
     /// Words of it for each step: so many that memory is as busy in all steps. None if `later` is empty.
     pub(crate) later_step: usize,
     /// What the caller reads and writes after the tile: steps ask for it too.
-    pub(crate) expected: Expected,
+    pub(crate) expected: Option<Expected>,
 }
 
-/// Where the caller writes a tile, and perhaps what it adds to it: the places of the first row, how many numbers a row lies after the one before, and
-/// how many rows there are. By default none.
+/// Where the caller writes a tile and what it adds to it: the places of the first row, and how many numbers a row lies after the one
+/// before.
 #[derive(Clone, Copy)]
 pub(crate) struct Expected {
     pub(crate) places: [*const f32; 2],
     pub(crate) row: usize,
-    pub(crate) rows: usize,
-}
-
-impl Default for Expected {
-    fn default() -> Self {
-        Self { places: [std::ptr::null(); 2], row: 0, rows: 0 }
-    }
 }
 
 /// Σ over steps of A(row, step) · B(step, column), for M rows and N vectors of columns, each sum in the order of steps;
@@ -252,9 +245,11 @@ unsafe fn tile<S: Simd, K: Kind, const M: usize, const N: usize>(simd: S, o: Ope
             // One line after another: all at once, they would keep the lines of operands waiting.
             let lines = (N * S::LANES).div_ceil(LINE);
             let (row, line) = (step / ASK_EVERY / lines, step / ASK_EVERY % lines);
-            if row < o.expected.rows {
-                for place in o.expected.places {
-                    simd.prefetch(place.wrapping_add(row * o.expected.row + line * LINE));
+            if row < M
+                && let Some(expected) = o.expected
+            {
+                for place in expected.places {
+                    simd.prefetch(place.wrapping_add(row * expected.row + line * LINE));
                 }
             }
         }
