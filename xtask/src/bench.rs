@@ -86,6 +86,11 @@ fn cpu_field(name: &str) -> Option<String> {
     line.split(": ").nth(1).map(str::to_owned)
 }
 
+/// Whether the processor shows this feature.
+fn has_flag(flag: &str) -> bool {
+    cpu_field("flags").is_some_and(|flags| flags.split(' ').any(|own| own == flag))
+}
+
 /// Its name; a virtual machine often shows a brand only, under which generations differ by a factor of two, so family and model as well.
 fn processor() -> String {
     let mut name = cpu_field("model name").unwrap_or_else(|| std::env::consts::ARCH.to_owned());
@@ -107,7 +112,9 @@ fn record_folder(settings: &Settings) -> Result<PathBuf> {
             folder.push('-')
         }
     });
-    let folder = format!("{}-{}-threads", folder.trim_matches('-'), settings.threads);
+    // Virtual machines of one processor show its matrix unit or hide it.
+    let unit = if has_flag("amx_bf16") { "-amx" } else { "" };
+    let folder = format!("{}{unit}-{}-threads", folder.trim_matches('-'), settings.threads);
     let folder = root().join("benchmarks/record").join(folder);
     std::fs::create_dir_all(&folder)?;
     Ok(folder)
@@ -128,10 +135,9 @@ fn record_in(
     runs: Option<usize>,
 ) -> Result<()> {
     let processor = processor();
-    let has = |flag: &&str| cpu_field("flags").is_some_and(|flags| flags.split(' ').any(|own| own == *flag));
     let sets: Vec<&str> = ["avx2", "fma", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8"]
         .into_iter()
-        .filter(has)
+        .filter(|flag| has_flag(flag))
         .collect();
     let rust = Command::new("rustc").arg("--version").output()?.stdout;
     let medians = runs.map_or(String::new(), |runs| format!(" Medians of {runs} alternating runs."));

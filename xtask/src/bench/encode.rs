@@ -133,9 +133,10 @@ fn one_shape(
     let isa = peaks[0]["isa"].as_str().unwrap_or_default();
     writeln!(
         table,
-        "Peak of the machine in the same run, by multiply-adds in registers (of AMX, by tiles from the level-1 cache, f32 as three bf16), Gop/s: {} ({isa}).\n\
+        "Peak of the machine in the same run, the median of a second of multiply-adds in registers (of AMX, of tiles from the level-1 cache, f32 as three\n\
+         bf16), Gop/s: {} ({isa}).\n\
          Useful: operations of the sentences without padding. \"At peak\": how much faster than this engine sentir would be if it did nothing but\n\
-         multiply-adds at that peak, which no program exceeds. \"Products alone\": the matrix products of the same tokens in batches of the same size, with\n\
+         multiply-adds at that peak. \"Products alone\": the matrix products of the same tokens in batches of the same size, with\n\
          nothing between them, and which part of sentir's time they take; they bound what all else could gain. Memory is the most that the process had.",
         own.join(", ")
     )?;

@@ -163,6 +163,8 @@ pub(super) fn product<S: Simd, K: Kind>(
                     later: &[],
                     later_step: 0,
                     expected: None,
+                    resumes: false,
+                    keeps: false,
                 };
                 // SAFETY: row + count ≤ rows, part + steps of this part ≤ steps and column + columns of this tile ≤ columns,
                 // for which the operands are long enough, as was asserted above.

@@ -69,6 +69,8 @@ pub(super) trait Engine<S: Simd, T: Kind> {
     const ROWS: usize;
     /// Steps of a part of k are a multiple of this.
     const STEPS: usize;
+    /// Tiles whose sums it can keep and resume; one that cannot has 1.
+    const KEEPS: usize;
 
     /// Columns of a tile.
     fn width(&self) -> usize;
@@ -79,31 +81,43 @@ pub(super) trait Engine<S: Simd, T: Kind> {
         false
     }
 
-    /// The sums of `rows` rows, the first `columns` of each: A · B, for integers as f32.
+    /// The sums of `rows` rows, the first `columns` of each: A · B, for integers as f32 (unless they are kept). `place`, less than `KEEPS`, is
+    /// where they are kept.
     ///
     /// # Safety
     /// What `Operands` describes must be readable for these rows, and in B for all columns of a tile; A a step after another, and up to a
     /// multiple of `STEPS`, with zeros where a word is two bf16.
-    unsafe fn tile(&mut self, simd: S, rows: usize, columns: usize, o: Operands<'_>) -> &[[f32; PANEL]];
+    unsafe fn tile(
+        &mut self,
+        simd: S,
+        place: usize,
+        rows: usize,
+        columns: usize,
+        o: Operands<'_>,
+    ) -> &[[f32; PANEL]];
 }
+
+/// Tiles whose sums [`Vectors`] keep.
+pub(super) const KEEPS: usize = 4;
 
 /// Vectors.
-pub(super) struct Vectors {
+pub(super) struct Vectors<'a> {
     /// With few rows, more columns at once than the largest tile has: there would be too few independent sums.
     few: bool,
-    sums: Sums,
+    sums: &'a mut [Sums; KEEPS],
 }
 
-impl Vectors {
+impl<'a> Vectors<'a> {
     #[inline(always)]
-    pub(super) fn new<S: Simd>(_: S, rows: usize) -> Self {
-        Self { few: rows <= 2 && tile::width::<S>() < PANEL, sums: Sums::ZERO }
+    pub(super) fn new<S: Simd>(_: S, rows: usize, sums: &'a mut [Sums; KEEPS]) -> Self {
+        Self { few: rows <= 2 && tile::width::<S>() < PANEL, sums }
     }
 }
 
-impl<S: Simd, T: Kind> Engine<S, T> for Vectors {
+impl<S: Simd, T: Kind> Engine<S, T> for Vectors<'_> {
     const ROWS: usize = S::TILE_ROWS;
     const STEPS: usize = 1;
+    const KEEPS: usize = KEEPS;
 
     #[inline(always)]
     fn width(&self) -> usize {
@@ -111,18 +125,26 @@ impl<S: Simd, T: Kind> Engine<S, T> for Vectors {
     }
 
     #[inline(always)]
-    unsafe fn tile(&mut self, simd: S, rows: usize, columns: usize, o: Operands<'_>) -> &[[f32; PANEL]] {
+    unsafe fn tile(
+        &mut self,
+        simd: S,
+        place: usize,
+        rows: usize,
+        columns: usize,
+        o: Operands<'_>,
+    ) -> &[[f32; PANEL]] {
+        let sums = &mut self.sums[place];
         // SAFETY: the caller vouches for the operands.
         unsafe {
             if columns <= S::LANES {
-                tile::rows::<S, T, 1>(simd, rows, o, &mut self.sums);
+                tile::rows::<S, T, 1>(simd, rows, o, sums);
             } else if self.few {
-                tile::rows::<S, T, 4>(simd, rows, o, &mut self.sums);
+                tile::rows::<S, T, 4>(simd, rows, o, sums);
             } else {
-                tile::widest::<S, T>(simd, rows, o, &mut self.sums);
+                tile::widest::<S, T>(simd, rows, o, sums);
             }
         }
-        &self.sums.0
+        &sums.0
     }
 }
 
@@ -169,6 +191,7 @@ fn matrix_operands(o: Operands<'_>, steps: usize) -> MatrixOperands {
 impl<S: Simd, T: Kind, U: MatrixUnit> Engine<S, T> for Matrix<U> {
     const ROWS: usize = MATRIX_ROWS;
     const STEPS: usize = MATRIX_STEPS;
+    const KEEPS: usize = 1;
 
     #[inline(always)]
     fn width(&self) -> usize {
@@ -176,7 +199,7 @@ impl<S: Simd, T: Kind, U: MatrixUnit> Engine<S, T> for Matrix<U> {
     }
 
     #[inline(always)]
-    unsafe fn tile(&mut self, simd: S, rows: usize, _: usize, o: Operands<'_>) -> &[[f32; PANEL]] {
+    unsafe fn tile(&mut self, simd: S, _: usize, rows: usize, _: usize, o: Operands<'_>) -> &[[f32; PANEL]] {
         let integers = T::GROUP == 4;
         if integers {
             for (i, sums) in self.sums.0[..rows].iter_mut().enumerate() {
@@ -240,6 +263,7 @@ impl<'a, U: MatrixUnit> Split<'a, U> {
 impl<S: Simd, T: Kind, U: MatrixUnit> Engine<S, T> for Split<'_, U> {
     const ROWS: usize = MATRIX_ROWS;
     const STEPS: usize = split::NUMBERS;
+    const KEEPS: usize = 1;
 
     #[inline(always)]
     fn width(&self) -> usize {
@@ -252,7 +276,7 @@ impl<S: Simd, T: Kind, U: MatrixUnit> Engine<S, T> for Split<'_, U> {
     }
 
     #[inline(always)]
-    unsafe fn tile(&mut self, simd: S, rows: usize, _: usize, o: Operands<'_>) -> &[[f32; PANEL]] {
+    unsafe fn tile(&mut self, simd: S, _: usize, rows: usize, _: usize, o: Operands<'_>) -> &[[f32; PANEL]] {
         let (unit, sums) = (&mut self.matrix.unit, &mut self.matrix.sums.0);
         let operands = matrix_operands(o, o.steps / PARTS);
         // Lines to ask for with a part while a block is multiplied: else memory would do nothing meanwhile.

@@ -1,13 +1,13 @@
 //! Products with a packed weight, bias, activation and residual included.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 
 use super::WeightType;
-use super::engine::{Division, Engine, Form, Matrix, Split, Vectors};
+use super::engine::{Division, Engine, Form, KEEPS, Matrix, Split, Vectors};
 use super::operand::{self, Bytes, Operand};
 use super::packed::PackedMatrix;
 use super::split::split_columns;
-use super::tile::{self, Bf16, Expected, F32, Int8, Int16, Kind, Operands, PANEL};
+use super::tile::{self, Bf16, Expected, F32, Int8, Int16, Kind, Operands, PANEL, Sums};
 use super::widen::widen_columns;
 use crate::activation::{self, Activation};
 use crate::lines::Lines;
@@ -30,6 +30,10 @@ pub struct Epilogue<'a> {
 
 /// Steps of tiles (of 64 columns and as many rows as they have at most) that a task has at least, if there are threads to feed: some microseconds.
 const WORK: usize = 1 << 9;
+
+/// Words of a panel with which few tiles take turns (16 KiB): beside rows and sums, they stay in the level-1 cache, and what is asked for from memory
+/// does not wait behind lines of the panel that each tile reads again from level 2.
+const TURN: usize = 1 << 12;
 
 /// `out = activation(x wᵀ + bias) + residual`, x `[m, inputs]`, out `[m, outputs]`.
 ///
@@ -167,6 +171,8 @@ fn blocks<K: Kind, T: Kind>(isa: Isa, product: Product<'_>) {
 thread_local! {
     /// Kept from one task to the next.
     static COLUMNS: RefCell<Lines> = RefCell::default();
+    /// Kept too: to clear them for each task would show in small products.
+    static SUMS: Cell<Option<Box<[Sums; KEEPS]>>> = const { Cell::new(None) };
 }
 
 /// Some rows and columns of the result, the columns from the start of a panel. Nobody else touches these rows and columns meanwhile.
@@ -177,6 +183,23 @@ struct Block<'a, K, T> {
     /// The panel that this thread probably needs after these.
     next: Option<usize>,
     kinds: std::marker::PhantomData<(K, T)>,
+}
+
+/// Some columns of a panel, and a part of k, with which all rows of a [`Block`] are multiplied.
+struct Part<'a> {
+    /// As many as a tile has, or fewer at the end.
+    columns: std::ops::Range<usize>,
+    /// Words of each row of x before it.
+    first: usize,
+    steps: usize,
+    b: &'a [u32],
+    b_step: usize,
+    /// What to ask for meanwhile.
+    later: &'a [u32],
+    /// Whether it is added to what is there.
+    adds: bool,
+    /// Whether the epilogue follows.
+    is_last: bool,
 }
 
 impl<K: Kind, T: Kind> Kernel for Block<'_, K, T> {
@@ -203,20 +226,20 @@ impl<K: Kind, T: Kind> Kernel for Block<'_, K, T> {
         {
             return self.tiles(simd, Matrix::new(unit));
         }
-        self.tiles(simd, Vectors::new(simd, self.rows.len()));
+        let mut sums = SUMS.take().unwrap_or_else(|| Box::new([Sums::ZERO; KEEPS]));
+        self.tiles(simd, Vectors::new(simd, self.rows.len(), &mut sums));
+        SUMS.set(Some(sums));
     }
 }
 
 impl<K: Kind, T: Kind> Block<'_, K, T> {
-    /// All of it, tile by tile.
+    /// All of it, part by part.
     #[inline(always)]
     fn tiles<S: Simd, E: Engine<S, T>>(&self, simd: S, mut engine: E) {
         let all = self.product.weight.inputs().div_ceil(K::GROUP);
         let parts = self.product.weight.parts();
         let steps = all.div_ceil(parts).next_multiple_of(E::STEPS);
         let width = engine.width();
-        let totals = self.product.weight.totals().as_ptr();
-        let tiles = self.rows.len().div_ceil(E::ROWS);
         let form = self.product.x.form;
         let forms = form != Form::Same && !engine.forms_columns();
         let mut formed = if forms { COLUMNS.take() } else { Lines::default() };
@@ -238,38 +261,60 @@ impl<K: Kind, T: Kind> Block<'_, K, T> {
                     _ => (widen_columns(simd, self.product.weight.kind(), panel, width, &mut formed), width),
                 };
                 let steps = if forms { form.words(last - first) } else { last - first };
-                let columns = width.min(self.columns.end - column);
-                let later_step = later.len().div_ceil(tiles * steps.max(1)).min(PANEL);
-                let mut row = self.rows.start;
-                while row < self.rows.end {
-                    let rows = tile::next_rows(self.rows.end - row, E::ROWS);
-                    let operands = Operands {
-                        a: self.product.x.words[row * self.product.x.row + form.words(first)..].as_ptr(),
-                        a_row: self.product.x.row,
-                        a_step: 1,
-                        b: b.as_ptr(),
-                        b_step,
-                        zeros: self.product.x.zeros.as_ptr().wrapping_add(row),
-                        totals: totals.wrapping_add(column),
-                        steps,
-                        later,
-                        later_step: if later.is_empty() { 0 } else { later_step },
-                        expected: Some(self.expected(row, column)),
-                    };
-                    later = &later[later.len().min(operands.steps * later_step)..];
-                    // SAFETY: `rows` rows of x begin at `row` and have the words of `all` steps in this form at least, for a matrix unit filled up to
-                    // a multiple of its steps; a panel has `all` steps of 64 words, and `column % PANEL + width` does not exceed 64, nor do fewer
-                    // vectors; columns in another form have the steps of this part in it, of `b_step` words; for int8, there is a zero for each row
-                    // and a total for each column of each panel.
-                    let sums = unsafe { engine.tile(simd, rows, columns, operands) };
-                    let part = (part > 0 || self.product.epilogue.accumulate, part + 1 == parts);
-                    self.finish(simd, sums, row..row + rows, column..column + columns, part);
-                    row += rows;
-                }
+                let columns = column..self.columns.end.min(column + width);
+                let (adds, is_last) = (part > 0 || self.product.epilogue.accumulate, part + 1 == parts);
+                let first = form.words(first);
+                let part = Part { columns, first, steps, b, b_step, later, adds, is_last };
+                self.rows(simd, &mut engine, part);
             }
         }
         if forms {
             COLUMNS.set(formed);
+        }
+    }
+
+    /// All rows, tile by tile, for a part of some columns.
+    #[inline(always)]
+    fn rows<S: Simd, E: Engine<S, T>>(&self, simd: S, engine: &mut E, part: Part<'_>) {
+        let Operand { words, row: a_row, zeros, .. } = self.product.x;
+        let Part { columns, steps, b_step, mut later, .. } = part;
+        let tiles = self.rows.len().div_ceil(E::ROWS);
+        let later_step = later.len().div_ceil(tiles * steps.max(1)).min(PANEL);
+        let width = engine.width();
+        let takes_turns = (2..=E::KEEPS).contains(&tiles) && steps * width > 2 * TURN;
+        let turn = if takes_turns { TURN / width } else { steps.max(1) };
+        for begin in (0..steps.max(1)).step_by(turn) {
+            let end = steps.min(begin + turn);
+            let (mut row, mut place) = (self.rows.start, 0);
+            while row < self.rows.end {
+                let rows = tile::next_rows(self.rows.end - row, E::ROWS);
+                let operands = Operands {
+                    a: words[row * a_row + part.first + begin..].as_ptr(),
+                    a_row: *a_row,
+                    a_step: 1,
+                    b: part.b[begin * b_step..].as_ptr(),
+                    b_step,
+                    zeros: zeros.as_ptr().wrapping_add(row),
+                    totals: self.product.weight.totals().as_ptr().wrapping_add(columns.start),
+                    steps: end - begin,
+                    resumes: begin > 0,
+                    keeps: end < steps,
+                    later,
+                    later_step: if later.is_empty() { 0 } else { later_step },
+                    expected: Some(self.expected(row, columns.start)),
+                };
+                later = &later[later.len().min(operands.steps * later_step)..];
+                // SAFETY: `rows` rows of x begin at `row` and have the words of all parts in this form at least, for a matrix unit filled up to a
+                // multiple of its steps; for each of `steps` steps, `b` has `b_step` words, of which a panel has 64 and columns in another form the
+                // width of a tile at least, and the columns of a tile do not go beyond their panel; for int8, there is a zero for each row and a
+                // total for each column of each panel.
+                let sums = unsafe { engine.tile(simd, place, rows, columns.len(), operands) };
+                if end == steps {
+                    self.finish(simd, sums, row..row + rows, columns.clone(), (part.adds, part.is_last));
+                }
+                row += rows;
+                place += usize::from(takes_turns);
+            }
         }
     }
 
@@ -306,15 +351,15 @@ impl<K: Kind, T: Kind> Block<'_, K, T> {
         sums: &[[f32; PANEL]],
         rows: std::ops::Range<usize>,
         columns: std::ops::Range<usize>,
-        (is_later, is_last): (bool, bool),
+        (adds, is_last): (bool, bool),
     ) {
         let Epilogue { bias, activation, residual, .. } = self.product.epilogue;
         let bias = bias.filter(|_| is_last);
         let residual = residual.filter(|_| is_last);
         let activation = if is_last { activation } else { Activation::Identity };
-        let last = Epilogue { bias, activation, residual, accumulate: is_later };
+        let last = Epilogue { bias, activation, residual, accumulate: adds };
         // What nearly all tiles are is a loop of its own: it asks nothing for each vector.
-        if bias.is_some() && residual.is_none() && !is_later && columns.len() == tile::width::<S>() {
+        if bias.is_some() && residual.is_none() && !adds && columns.len() == tile::width::<S>() {
             self.write::<S, true>(simd, sums, rows, columns, last);
         } else {
             self.write::<S, false>(simd, sums, rows, columns, last);

@@ -225,10 +225,11 @@ proptest! {
 }
 
 #[test]
-fn a_row_has_the_same_bits_among_a_thousand() {
-    let (m, n, k) = (1000, 131, 769);
-    let (x, w) = (numbers(m * k, 1), numbers(n * k, 2));
-    for (isa, kind) in everywhere() {
+fn a_row_has_the_same_bits_among_a_thousand_and_among_few() {
+    let (n, k) = (131, 769);
+    let w = numbers(n * k, 2);
+    for ((isa, kind), m) in everywhere().flat_map(|both| [1000, 23, 16, 7].map(|m| (both, m))) {
+        let x = numbers(m * k, 1);
         let packed = PackedMatrix::pack(&w, n, k, kind).split_if_small();
         for pool in pools() {
             let mut all = vec![0.0; m * n];

@@ -4,6 +4,7 @@
 
 use std::hint::black_box;
 
+use super::operand::{as_words, as_words_mut};
 use crate::lines::LINE;
 use crate::simd::Simd;
 
@@ -13,7 +14,7 @@ pub(crate) const PANEL: usize = 64;
 pub(crate) const MOST_ROWS: usize = 6;
 
 /// Steps after which a tile asks for what is needed later.
-const ASK_EVERY: usize = 4;
+const ASK_EVERY: usize = 2;
 
 /// The sums of a tile, row by row. Vectors that lie across lines of the cache would cost twice.
 #[derive(Clone, Copy)]
@@ -52,8 +53,14 @@ pub(crate) trait Kind: Copy + Send + Sync {
     /// For [`Integers`], an integer must be readable at `zero` and `LANES` at `totals`.
     unsafe fn start<S: Simd>(simd: S, zero: *const i32, totals: *const i32) -> Self::Sum<S>;
 
+    /// Sums of `LANES` columns as [`Kind::keep`] left them.
+    fn resume<S: Simd>(simd: S, from: &[f32]) -> Self::Sum<S>;
+
     /// Adds the products of a step.
     fn step<S: Simd>(simd: S, a: Self::Operand<S>, b: Self::Operand<S>, sum: Self::Sum<S>) -> Self::Sum<S>;
+
+    /// The sums as they are, to be resumed.
+    fn keep<S: Simd>(simd: S, sum: Self::Sum<S>, to: &mut [f32]);
 
     /// The sums as f32.
     fn finish<S: Simd>(simd: S, sum: Self::Sum<S>) -> S::Vector;
@@ -86,8 +93,18 @@ impl Kind for F32 {
     }
 
     #[inline(always)]
+    fn resume<S: Simd>(simd: S, from: &[f32]) -> S::Vector {
+        simd.load(from)
+    }
+
+    #[inline(always)]
     fn step<S: Simd>(simd: S, a: S::Vector, b: S::Vector, sum: S::Vector) -> S::Vector {
         simd.mul_add(a, b, sum)
+    }
+
+    #[inline(always)]
+    fn keep<S: Simd>(simd: S, sum: S::Vector, to: &mut [f32]) {
+        simd.store(sum, to);
     }
 
     #[inline(always)]
@@ -123,8 +140,18 @@ impl Kind for Bf16 {
     }
 
     #[inline(always)]
+    fn resume<S: Simd>(simd: S, from: &[f32]) -> S::Vector {
+        simd.load(from)
+    }
+
+    #[inline(always)]
     fn step<S: Simd>(simd: S, a: S::Words, b: S::Words, sum: S::Vector) -> S::Vector {
         simd.dot_bf16(a, b, sum)
+    }
+
+    #[inline(always)]
+    fn keep<S: Simd>(simd: S, sum: S::Vector, to: &mut [f32]) {
+        simd.store(sum, to);
     }
 
     #[inline(always)]
@@ -168,8 +195,19 @@ impl<const GROUP: usize> Kind for Integers<GROUP> {
     }
 
     #[inline(always)]
+    fn resume<S: Simd>(simd: S, from: &[f32]) -> S::Words {
+        // SAFETY: so many words are readable.
+        unsafe { simd.words_from(as_words(&from[..S::LANES]).as_ptr()) }
+    }
+
+    #[inline(always)]
     fn step<S: Simd>(simd: S, a: S::Words, b: S::Words, sum: S::Words) -> S::Words {
         if GROUP == 4 { simd.dot_i8(a, b, sum) } else { simd.dot_i16(a, b, sum) }
+    }
+
+    #[inline(always)]
+    fn keep<S: Simd>(simd: S, sum: S::Words, to: &mut [f32]) {
+        simd.store_words(sum, as_words_mut(to));
     }
 
     #[inline(always)]
@@ -191,6 +229,10 @@ pub(crate) struct Operands<'a> {
     pub(crate) zeros: *const i32,
     pub(crate) totals: *const i32,
     pub(crate) steps: usize,
+    /// Whether these are not the first steps: the sums are resumed.
+    pub(crate) resumes: bool,
+    /// Whether these are not the last steps: the sums are kept.
+    pub(crate) keeps: bool,
     /// What will be needed later: steps ask for it, so that it is there then.
     pub(crate) later: &'a [u32],
     /// Words of it for each step: so many that memory is as busy in all steps. None if `later` is empty.
@@ -208,7 +250,7 @@ pub(crate) struct Expected {
 }
 
 /// Σ over steps of A(row, step) · B(step, column), for M rows and N vectors of columns, each sum in the order of steps;
-/// row i of the result is `to.0[i]`.
+/// row i of the result is `to.0[i]`. Between calls that keep and resume, sums lie in `to`, which changes no bit of them.
 ///
 /// # Safety
 /// What `Operands` describes for M rows, N vectors and all steps must be readable.
@@ -221,9 +263,17 @@ unsafe fn tile<S: Simd, K: Kind, const M: usize, const N: usize>(simd: S, o: Ope
         K::start(simd, o.zeros.wrapping_add(i), o.totals.wrapping_add(v * S::LANES))
     };
     let mut sums = [[start(0, 0); N]; M];
-    for i in 0..M {
-        for v in 0..N {
-            sums[i][v] = start(i, v);
+    if o.resumes {
+        for i in 0..M {
+            for v in 0..N {
+                sums[i][v] = K::resume(simd, &to.0[i][v * S::LANES..]);
+            }
+        }
+    } else {
+        for i in 0..M {
+            for v in 0..N {
+                sums[i][v] = start(i, v);
+            }
         }
     }
     // Each row has a pointer of its own. The compiler, if it knew what they have in common, would compute them from each other in each step,
@@ -268,9 +318,17 @@ unsafe fn tile<S: Simd, K: Kind, const M: usize, const N: usize>(simd: S, o: Ope
         }
         (at, b) = (at + o.a_step, b.wrapping_add(o.b_step));
     }
-    for i in 0..M {
-        for v in 0..N {
-            simd.store(K::finish(simd, sums[i][v]), &mut to.0[i][v * S::LANES..]);
+    if o.keeps {
+        for i in 0..M {
+            for v in 0..N {
+                K::keep(simd, sums[i][v], &mut to.0[i][v * S::LANES..]);
+            }
+        }
+    } else {
+        for i in 0..M {
+            for v in 0..N {
+                simd.store(K::finish(simd, sums[i][v]), &mut to.0[i][v * S::LANES..]);
+            }
         }
     }
 }
