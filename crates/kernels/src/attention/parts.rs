@@ -163,8 +163,7 @@ pub(super) fn product<S: Simd, K: Kind>(
                     later: &[],
                     later_step: 0,
                     expected: None,
-                    resumes: false,
-                    keeps: false,
+                    turn: tile::Turn::default(),
                 };
                 // SAFETY: row + count ≤ rows, part + steps of this part ≤ steps and column + columns of this tile ≤ columns,
                 // for which the operands are long enough, as was asserted above.

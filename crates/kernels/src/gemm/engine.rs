@@ -81,20 +81,12 @@ pub(super) trait Engine<S: Simd, T: Kind> {
         false
     }
 
-    /// The sums of `rows` rows, the first `columns` of each: A · B, for integers as f32 (unless they are kept). `place`, less than `KEEPS`, is
-    /// where they are kept.
+    /// The sums of `rows` rows, the first `columns` of each: A · B, for integers as f32 (unless they are kept, in one of `KEEPS` places).
     ///
     /// # Safety
     /// What `Operands` describes must be readable for these rows, and in B for all columns of a tile; A a step after another, and up to a
     /// multiple of `STEPS`, with zeros where a word is two bf16.
-    unsafe fn tile(
-        &mut self,
-        simd: S,
-        place: usize,
-        rows: usize,
-        columns: usize,
-        o: Operands<'_>,
-    ) -> &[[f32; PANEL]];
+    unsafe fn tile(&mut self, simd: S, rows: usize, columns: usize, o: Operands<'_>) -> &[[f32; PANEL]];
 }
 
 /// Tiles whose sums [`Vectors`] keep.
@@ -125,15 +117,8 @@ impl<S: Simd, T: Kind> Engine<S, T> for Vectors<'_> {
     }
 
     #[inline(always)]
-    unsafe fn tile(
-        &mut self,
-        simd: S,
-        place: usize,
-        rows: usize,
-        columns: usize,
-        o: Operands<'_>,
-    ) -> &[[f32; PANEL]] {
-        let sums = &mut self.sums[place];
+    unsafe fn tile(&mut self, simd: S, rows: usize, columns: usize, o: Operands<'_>) -> &[[f32; PANEL]] {
+        let sums = &mut self.sums[o.turn.place];
         // SAFETY: the caller vouches for the operands.
         unsafe {
             if columns <= S::LANES {
@@ -199,7 +184,7 @@ impl<S: Simd, T: Kind, U: MatrixUnit> Engine<S, T> for Matrix<U> {
     }
 
     #[inline(always)]
-    unsafe fn tile(&mut self, simd: S, _: usize, rows: usize, _: usize, o: Operands<'_>) -> &[[f32; PANEL]] {
+    unsafe fn tile(&mut self, simd: S, rows: usize, _: usize, o: Operands<'_>) -> &[[f32; PANEL]] {
         let integers = T::GROUP == 4;
         if integers {
             for (i, sums) in self.sums.0[..rows].iter_mut().enumerate() {
@@ -276,7 +261,7 @@ impl<S: Simd, T: Kind, U: MatrixUnit> Engine<S, T> for Split<'_, U> {
     }
 
     #[inline(always)]
-    unsafe fn tile(&mut self, simd: S, _: usize, rows: usize, _: usize, o: Operands<'_>) -> &[[f32; PANEL]] {
+    unsafe fn tile(&mut self, simd: S, rows: usize, _: usize, o: Operands<'_>) -> &[[f32; PANEL]] {
         let (unit, sums) = (&mut self.matrix.unit, &mut self.matrix.sums.0);
         let operands = matrix_operands(o, o.steps / PARTS);
         // Lines to ask for with a part while a block is multiplied: else memory would do nothing meanwhile.

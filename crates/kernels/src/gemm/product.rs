@@ -7,7 +7,7 @@ use super::engine::{Division, Engine, Form, KEEPS, Matrix, Split, Vectors};
 use super::operand::{self, Bytes, Operand};
 use super::packed::PackedMatrix;
 use super::split::split_columns;
-use super::tile::{self, Bf16, Expected, F32, Int8, Int16, Kind, Operands, PANEL, Sums};
+use super::tile::{self, Bf16, Expected, F32, Int8, Int16, Kind, Operands, PANEL, Sums, Turn};
 use super::widen::widen_columns;
 use crate::activation::{self, Activation};
 use crate::lines::Lines;
@@ -297,8 +297,7 @@ impl<K: Kind, T: Kind> Block<'_, K, T> {
                     zeros: zeros.as_ptr().wrapping_add(row),
                     totals: self.product.weight.totals().as_ptr().wrapping_add(columns.start),
                     steps: end - begin,
-                    resumes: begin > 0,
-                    keeps: end < steps,
+                    turn: Turn { resumes: begin > 0, keeps: end < steps, place },
                     later,
                     later_step: if later.is_empty() { 0 } else { later_step },
                     expected: Some(self.expected(row, columns.start)),
@@ -308,7 +307,7 @@ impl<K: Kind, T: Kind> Block<'_, K, T> {
                 // multiple of its steps; for each of `steps` steps, `b` has `b_step` words, of which a panel has 64 and columns in another form the
                 // width of a tile at least, and the columns of a tile do not go beyond their panel; for int8, there is a zero for each row and a
                 // total for each column of each panel.
-                let sums = unsafe { engine.tile(simd, place, rows, columns.len(), operands) };
+                let sums = unsafe { engine.tile(simd, rows, columns.len(), operands) };
                 if end == steps {
                     self.finish(simd, sums, row..row + rows, columns.clone(), (part.adds, part.is_last));
                 }

@@ -229,16 +229,25 @@ pub(crate) struct Operands<'a> {
     pub(crate) zeros: *const i32,
     pub(crate) totals: *const i32,
     pub(crate) steps: usize,
-    /// Whether these are not the first steps: the sums are resumed.
-    pub(crate) resumes: bool,
-    /// Whether these are not the last steps: the sums are kept.
-    pub(crate) keeps: bool,
+    /// Whether they are all steps of the sums.
+    pub(crate) turn: Turn,
     /// What will be needed later: steps ask for it, so that it is there then.
     pub(crate) later: &'a [u32],
     /// Words of it for each step: so many that memory is as busy in all steps. None if `later` is empty.
     pub(crate) later_step: usize,
     /// What the caller reads and writes after the tile: steps ask for it too.
     pub(crate) expected: Option<Expected>,
+}
+
+/// Which of the steps of its sums a tile takes. By default all.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Turn {
+    /// Not the first: the sums are resumed.
+    pub(crate) resumes: bool,
+    /// Not the last: the sums are kept.
+    pub(crate) keeps: bool,
+    /// Which of the sums they are that are kept at once.
+    pub(crate) place: usize,
 }
 
 /// Where the caller writes a tile and what it adds to it: the places of the first row, and how many numbers a row lies after the one
@@ -263,7 +272,7 @@ unsafe fn tile<S: Simd, K: Kind, const M: usize, const N: usize>(simd: S, o: Ope
         K::start(simd, o.zeros.wrapping_add(i), o.totals.wrapping_add(v * S::LANES))
     };
     let mut sums = [[start(0, 0); N]; M];
-    if o.resumes {
+    if o.turn.resumes {
         for i in 0..M {
             for v in 0..N {
                 sums[i][v] = K::resume(simd, &to.0[i][v * S::LANES..]);
@@ -318,7 +327,7 @@ unsafe fn tile<S: Simd, K: Kind, const M: usize, const N: usize>(simd: S, o: Ope
         }
         (at, b) = (at + o.a_step, b.wrapping_add(o.b_step));
     }
-    if o.keeps {
+    if o.turn.keeps {
         for i in 0..M {
             for v in 0..N {
                 K::keep(simd, sums[i][v], &mut to.0[i][v * S::LANES..]);
