@@ -44,7 +44,7 @@ fn tiles(mut unit: impl MatrixUnit, kind: WeightType, products: usize) -> usize 
         unit.begin_split(ROWS);
         for _ in 0..products {
             // SAFETY: both operands have all steps of all parts, and A has all rows.
-            unsafe { unit.add_split(operands) };
+            unsafe { unit.add_split(operands, &mut ()) };
         }
         unit.end_split(0, sums);
         2 * operands.steps

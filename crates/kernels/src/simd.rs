@@ -19,7 +19,7 @@ mod portable;
 
 use std::sync::OnceLock;
 
-use matrix::MatrixUnit;
+use matrix::{MatrixUnit, PARTS};
 
 /// A value that proves that an instruction set is there, with the operations on its vectors.
 ///
@@ -152,6 +152,21 @@ pub trait Simd: Copy + Send + Sync {
         }
         // SAFETY: there are sixteen words, and no vector has more lanes.
         unsafe { self.words_from(words.as_ptr()) }
+    }
+
+    /// Sixteen pairs of numbers as the parts that [`MatrixUnit::add_split`] takes: each the first bf16 of what is left of the number, `low` in the
+    /// lower half of a word.
+    fn split(self, low: &[f32; 16], high: &[f32; 16], parts: [&mut [u32; 16]; PARTS]) {
+        const UPPER: u32 = 0xFFFF_0000;
+        let cut = |x: f32| f32::from_bits(x.to_bits() & UPPER);
+        let (mut low, mut high) = (*low, *high);
+        for part in parts {
+            for (word, (low, high)) in part.iter_mut().zip(low.iter_mut().zip(&mut high)) {
+                *word = high.to_bits() & UPPER | low.to_bits() >> 16;
+                // Exact: what is left are the lower bits.
+                (*low, *high) = (*low - cut(*low), *high - cut(*high));
+            }
+        }
     }
 
     /// Writes `LANES` words; panics if there is less place.

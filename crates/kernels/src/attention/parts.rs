@@ -163,6 +163,7 @@ pub(super) fn product<S: Simd, K: Kind>(
                     later: &[],
                     later_step: 0,
                     expected: None,
+                    next: &[],
                     turn: tile::Turn::default(),
                 };
                 // SAFETY: row + count ≤ rows, part + steps of this part ≤ steps and column + columns of this tile ≤ columns,

@@ -1,9 +1,9 @@
 //! What computes a tile of the result from a panel: vectors (`tile.rs`), or a matrix unit, where the instruction set has one for the type.
 
-use super::operand::as_words_mut;
+use super::operand::{as_numbers, as_words_mut};
 use super::split;
 use super::tile::{self, Int8, Kind, MOST_ROWS, Operands, PANEL, Sums};
-use crate::lines::{LINE, Lines};
+use crate::lines::LINE;
 use crate::simd::matrix::{MATRIX_COLUMNS, MATRIX_ROWS, MATRIX_STEPS, MatrixOperands, MatrixUnit, PARTS};
 use crate::simd::{Isa, Simd};
 
@@ -230,18 +230,22 @@ impl<S: Simd, T: Kind, U: MatrixUnit> Engine<S, T> for Matrix<U> {
     }
 }
 
-/// A matrix unit, for f32 that is split. For a single tile, B is split here, some steps at a time, so that it stays in the level-1 cache: `steps` of
-/// [`Operands`] are then those of f32.
+/// A matrix unit, for f32 that is split: A before, B here, while the columns before it are multiplied. `steps` of [`Operands`] are those of f32.
 pub(super) struct Split<'a, U> {
     matrix: Matrix<U>,
-    /// The memory for it, if there is a single tile.
-    block: Option<&'a mut Lines>,
+    columns: &'a mut split::Columns,
+    tiles: usize,
+    /// Steps that are split before they are multiplied. For a single tile few, so that they stay in the level-1 cache; for others all, once for all tiles.
+    steps: usize,
 }
 
 impl<'a, U: MatrixUnit> Split<'a, U> {
+    /// For so many rows, with memory that it may have had before.
     #[inline(always)]
-    pub(super) fn new(unit: U, block: Option<&'a mut Lines>) -> Self {
-        Self { matrix: Matrix::new(unit), block }
+    pub(super) fn new(unit: U, rows: usize, columns: &'a mut split::Columns) -> Self {
+        columns.forget();
+        let steps = if rows <= MATRIX_ROWS / 2 { split::NUMBERS } else { usize::MAX };
+        Self { matrix: Matrix::new(unit), columns, tiles: rows.div_ceil(MATRIX_ROWS), steps }
     }
 }
 
@@ -257,38 +261,35 @@ impl<S: Simd, T: Kind, U: MatrixUnit> Engine<S, T> for Split<'_, U> {
 
     #[inline(always)]
     fn forms_columns(&self) -> bool {
-        self.block.is_some()
+        true
     }
 
     #[inline(always)]
     unsafe fn tile(&mut self, simd: S, rows: usize, _: usize, o: Operands<'_>) -> &[[f32; PANEL]] {
         let (unit, sums) = (&mut self.matrix.unit, &mut self.matrix.sums.0);
-        let operands = matrix_operands(o, o.steps / PARTS);
-        // Lines to ask for with a part while a block is multiplied: else memory would do nothing meanwhile.
-        const NEXT: usize = (split::NUMBERS * PANEL / LINE / 2).div_ceil(PARTS);
+        // SAFETY: the caller vouches for these steps and all columns.
+        let panel = as_numbers(unsafe { std::slice::from_raw_parts(o.b, o.steps * PANEL) });
+        let (next, later) = (as_numbers(o.next), as_numbers(o.later));
+        let length = self.steps.min(o.steps.max(1)) * PANEL;
+        let first_of = |panel: &'_ [f32]| panel.len().min(length);
         let mut column = 0;
         while column < PANEL {
             let columns = unit.begin_split(rows);
-            if let Some(block) = &mut self.block {
-                for first in (0..o.steps).step_by(split::NUMBERS) {
-                    let steps = split::NUMBERS.min(o.steps - first);
-                    // SAFETY: the caller vouches for these steps and all columns.
-                    let panel = unsafe { std::slice::from_raw_parts(o.b.add(first * PANEL), steps * PANEL) };
-                    let is_last = first + split::NUMBERS >= o.steps;
-                    let next = panel.as_ptr().wrapping_add(split::NUMBERS * PANEL);
-                    let next = if is_last { o.later.as_ptr() } else { next };
-                    let b = split::split_columns(simd, panel, column..column + columns, next, block).as_ptr();
-                    let a = o.a.wrapping_add(split::words(first));
-                    let rest = next.wrapping_add(split::NUMBERS * columns / 2);
-                    let (b_step, steps, later) = (PARTS * columns, MATRIX_STEPS, (rest, NEXT));
-                    // SAFETY: the caller vouches for these rows of A, up to whole steps; B has been made for them.
-                    unsafe { unit.add_split(MatrixOperands { a, b, b_step, steps, later, ..operands }) };
-                }
-            } else {
-                let b = o.b.wrapping_add(column);
-                let later = if column == 0 { operands.later } else { (o.b, 0) };
-                // SAFETY: the caller vouches for these rows, columns and steps, whose number is a multiple of those of a product.
-                unsafe { unit.add_split(MatrixOperands { b, later, ..operands }) };
+            for (i, block) in panel.chunks(length).enumerate() {
+                let rest = &panel[i * length + block.len()..];
+                let next = if rest.is_empty() { next } else { rest };
+                let later = &later[..first_of(later)];
+                let (b, mut ahead) = self.columns.of(simd, block, &next[..first_of(next)], later, self.tiles);
+                let operands = MatrixOperands {
+                    a: o.a.wrapping_add(split::words(i * length / PANEL)),
+                    a_row: o.a_row,
+                    b: b[column..].as_ptr(),
+                    b_step: PARTS * PANEL,
+                    steps: (block.len() / PANEL).div_ceil(split::NUMBERS) * MATRIX_STEPS,
+                    later: (o.b, 0),
+                };
+                // SAFETY: the caller vouches for these rows of A, up to whole steps; B has been made for them.
+                unsafe { unit.add_split(operands, &mut ahead) };
             }
             unit.end_split(column, sums);
             column += columns;

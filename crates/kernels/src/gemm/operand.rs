@@ -169,6 +169,11 @@ pub(crate) fn as_words(x: &[f32]) -> &[u32] {
     unsafe { std::slice::from_raw_parts(x.as_ptr().cast(), x.len()) }
 }
 
+pub(crate) fn as_numbers(words: &[u32]) -> &[f32] {
+    // SAFETY: both types have four bytes and the same alignment, and every bit pattern is valid for f32.
+    unsafe { std::slice::from_raw_parts(words.as_ptr().cast(), words.len()) }
+}
+
 pub(crate) fn as_words_mut(x: &mut [f32]) -> &mut [u32] {
     // SAFETY: both types have four bytes and the same alignment, and every bit pattern is valid for both.
     unsafe { std::slice::from_raw_parts_mut(x.as_mut_ptr().cast(), x.len()) }

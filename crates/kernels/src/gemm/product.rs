@@ -6,12 +6,11 @@ use super::WeightType;
 use super::engine::{Division, Engine, Form, KEEPS, Matrix, Split, Vectors};
 use super::operand::{self, Bytes, Operand};
 use super::packed::PackedMatrix;
-use super::split::split_columns;
+use super::split;
 use super::tile::{self, Bf16, Expected, F32, Int8, Int16, Kind, Operands, PANEL, Sums, Turn};
 use super::widen::widen_columns;
 use crate::activation::{self, Activation};
 use crate::lines::Lines;
-use crate::simd::matrix::{MATRIX_ROWS, PARTS};
 use crate::simd::{Isa, Kernel, Simd, isa};
 use crate::threads::{self, Shared};
 
@@ -171,6 +170,7 @@ fn blocks<K: Kind, T: Kind>(isa: Isa, product: Product<'_>) {
 thread_local! {
     /// Kept from one task to the next.
     static COLUMNS: RefCell<Lines> = RefCell::default();
+    static SPLIT: RefCell<split::Columns> = RefCell::default();
     /// Kept too: to clear them for each task would show in small products.
     static SUMS: Cell<Option<Box<[Sums; KEEPS]>>> = const { Cell::new(None) };
 }
@@ -194,6 +194,8 @@ struct Part<'a> {
     steps: usize,
     b: &'a [u32],
     b_step: usize,
+    /// The columns that come next, if the engine forms them.
+    next: &'a [u32],
     /// What to ask for meanwhile.
     later: &'a [u32],
     /// Whether it is added to what is there.
@@ -211,12 +213,9 @@ impl<K: Kind, T: Kind> Kernel for Block<'_, K, T> {
             && self.product.x.form == Form::Split
             && let Some(unit) = simd.matrix_unit()
         {
-            if self.rows.len() > MATRIX_ROWS {
-                return self.tiles(simd, Split::new(unit, None));
-            }
-            let mut block = COLUMNS.take();
-            self.tiles(simd, Split::new(unit, Some(&mut block)));
-            COLUMNS.set(block);
+            let mut columns = SPLIT.take();
+            self.tiles(simd, Split::new(unit, self.rows.len(), &mut columns));
+            SPLIT.set(columns);
             return;
         }
         // Words as they lie in the weight.
@@ -241,35 +240,34 @@ impl<K: Kind, T: Kind> Block<'_, K, T> {
         let steps = all.div_ceil(parts).next_multiple_of(E::STEPS);
         let width = engine.width();
         let form = self.product.x.form;
-        let forms = form != Form::Same && !engine.forms_columns();
-        let mut formed = if forms { COLUMNS.take() } else { Lines::default() };
+        let widens = form == Form::Wide;
+        let mut wide = if widens { COLUMNS.take() } else { Lines::default() };
         for part in 0..parts {
             let (first, last) = ((part * steps).min(all), ((part + 1) * steps).min(all));
             for column in self.columns.clone().step_by(width) {
                 let panel = &self.product.weight.words()[column / PANEL * all * PANEL..][..last * PANEL];
                 let panel = panel.get(first * PANEL + column % PANEL..).unwrap_or_default();
-                let mut later = self.later(column, part, parts, steps);
-                let (b, b_step) = match form {
-                    _ if !forms => (panel, PANEL),
-                    Form::Split => {
-                        // One line for each two of the panel, if there are so many; tiles ask for the rest.
-                        let (now, then) = later.split_at(later.len().min(panel.len() / 2));
-                        later = then;
-                        let columns = split_columns(simd, panel, 0..PANEL, now.as_ptr(), &mut formed);
-                        (columns, PARTS * PANEL)
-                    }
-                    _ => (widen_columns(simd, self.product.weight.kind(), panel, width, &mut formed), width),
+                let (next, later) = self.later(column, part, parts, steps);
+                let (next, later) = if engine.forms_columns() {
+                    (next, later)
+                } else {
+                    (&[][..], if next.is_empty() { later } else { next })
                 };
-                let steps = if forms { form.words(last - first) } else { last - first };
+                let (b, b_step) = if widens {
+                    (widen_columns(simd, self.product.weight.kind(), panel, width, &mut wide), width)
+                } else {
+                    (panel, PANEL)
+                };
+                let steps = if widens { form.words(last - first) } else { last - first };
                 let columns = column..self.columns.end.min(column + width);
                 let (adds, is_last) = (part > 0 || self.product.epilogue.accumulate, part + 1 == parts);
                 let first = form.words(first);
-                let part = Part { columns, first, steps, b, b_step, later, adds, is_last };
+                let part = Part { columns, first, steps, b, b_step, next, later, adds, is_last };
                 self.rows(simd, &mut engine, part);
             }
         }
-        if forms {
-            COLUMNS.set(formed);
+        if widens {
+            COLUMNS.set(wide);
         }
     }
 
@@ -279,7 +277,9 @@ impl<K: Kind, T: Kind> Block<'_, K, T> {
         let Operand { words, row: a_row, zeros, .. } = self.product.x;
         let Part { columns, steps, b_step, mut later, .. } = part;
         let tiles = self.rows.len().div_ceil(E::ROWS);
-        let later_step = later.len().div_ceil(tiles * steps.max(1)).min(PANEL);
+        // What forms columns divides it by itself.
+        let later_step =
+            if engine.forms_columns() { 0 } else { later.len().div_ceil(tiles * steps.max(1)).min(PANEL) };
         let width = engine.width();
         let takes_turns = (2..=E::KEEPS).contains(&tiles) && steps * width > 2 * TURN;
         let turn = if takes_turns { TURN / width } else { steps.max(1) };
@@ -297,6 +297,7 @@ impl<K: Kind, T: Kind> Block<'_, K, T> {
                     zeros: zeros.as_ptr().wrapping_add(row),
                     totals: self.product.weight.totals().as_ptr().wrapping_add(columns.start),
                     steps: end - begin,
+                    next: part.next,
                     turn: Turn { resumes: begin > 0, keeps: end < steps, place },
                     later,
                     later_step: if later.is_empty() { 0 } else { later_step },
@@ -327,19 +328,21 @@ impl<K: Kind, T: Kind> Block<'_, K, T> {
         Expected { places, row: n }
     }
 
-    /// The words of the weight that are needed after part `part` of the panel of this column: of the next panel, or the next part, or of the
-    /// next task. None at other columns than the first of a panel: once is enough.
-    fn later(&self, column: usize, part: usize, parts: usize, steps: usize) -> &[u32] {
-        let (panel, part) = match self.next {
-            _ if !column.is_multiple_of(PANEL) => return &[],
-            _ if column + PANEL < self.columns.end => (column / PANEL + 1, part),
-            _ if part + 1 < parts => (self.columns.start / PANEL, part + 1),
-            Some(next) => (next, 0),
-            None => return &[],
-        };
+    /// The words of the weight that are needed after part `part` of the panel of this column: of the next panel, or the next part; or if these were the
+    /// last, of the next task. None at other columns than the first of a panel: once is enough.
+    fn later(&self, column: usize, part: usize, parts: usize, steps: usize) -> (&[u32], &[u32]) {
         let all = self.product.weight.inputs().div_ceil(K::GROUP);
-        let (first, last) = ((part * steps).min(all), ((part + 1) * steps).min(all));
-        &self.product.weight.words()[(panel * all + first) * PANEL..(panel * all + last) * PANEL]
+        let words = |panel: usize, part: usize| {
+            let (first, last) = ((part * steps).min(all), ((part + 1) * steps).min(all));
+            &self.product.weight.words()[(panel * all + first) * PANEL..(panel * all + last) * PANEL]
+        };
+        match self.next {
+            _ if !column.is_multiple_of(PANEL) => (&[], &[]),
+            _ if column + PANEL < self.columns.end => (words(column / PANEL + 1, part), &[]),
+            _ if part + 1 < parts => (words(self.columns.start / PANEL, part + 1), &[]),
+            Some(next) => (&[], words(next, 0)),
+            None => (&[], &[]),
+        }
     }
 
     /// Adds a tile to what the earlier parts of k, or earlier products, left in `out`; after the last part, applies the epilogue.

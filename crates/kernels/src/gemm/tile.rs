@@ -229,6 +229,8 @@ pub(crate) struct Operands<'a> {
     pub(crate) zeros: *const i32,
     pub(crate) totals: *const i32,
     pub(crate) steps: usize,
+    /// The words of B that come next, for what brings them into another form.
+    pub(crate) next: &'a [u32],
     /// Whether they are all steps of the sums.
     pub(crate) turn: Turn,
     /// What will be needed later: steps ask for it, so that it is there then.

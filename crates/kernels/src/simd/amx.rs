@@ -10,7 +10,7 @@ use std::marker::PhantomData;
 use std::sync::OnceLock;
 
 use super::matrix::{
-    MATRIX_COLUMNS, MATRIX_ROWS, MATRIX_STEPS, MatrixOperands, MatrixSums, MatrixUnit, PARTS,
+    MATRIX_COLUMNS, MATRIX_ROWS, MATRIX_STEPS, MatrixOperands, MatrixSums, MatrixUnit, Meanwhile, PARTS,
 };
 
 /// Rows and words of a tile.
@@ -156,6 +156,7 @@ macro_rules! multiply {
             let sums: *mut f32 = sums.as_mut_ptr().cast();
             let mut ask = Ask { at: o.later.0, lines: o.later.1 };
             if rows <= TILE {
+                // Nothing is asked for: with so few rows B is read as fast as memory gives it, and the processor sees by itself what comes next.
                 // SAFETY: the caller vouches for A and B; `sums` has these rows, and registers are set up for them, so that no instruction reads
                 // or writes others.
                 unsafe {
@@ -178,7 +179,6 @@ macro_rules! multiply {
                             b_row = in(reg) b_row,
                             options(nostack, readonly, preserves_flags),
                         );
-                        ask.more();
                     }
                     store!(sums, sums.add(2 * TILE));
                 }
@@ -247,26 +247,32 @@ impl MatrixUnit for Amx {
     }
 
     #[inline(always)]
-    unsafe fn add_split(&mut self, o: MatrixOperands) {
+    unsafe fn add_split(&mut self, o: MatrixOperands, meanwhile: &mut impl Meanwhile) {
         let (rows, _) = self.split();
         let (a_row, b_row, b_part) = (4 * o.a_row, 4 * o.b_step, o.b_step / PARTS);
-        let mut ask = Ask { at: o.later.0, lines: o.later.1 };
         for step in (0..o.steps).step_by(MATRIX_STEPS) {
             let (a, b) = (o.a.wrapping_add(PARTS * step), o.b.wrapping_add(step * o.b_step));
             let (b2, b3) = (b.wrapping_add(b_part), b.wrapping_add(2 * b_part));
             if rows <= TILE {
-                // The parts of A stay in registers 4 to 6; the columns of a part of B are multiplied with some of them.
+                // The parts of A stay in registers 4 to 6; sixteen columns of a part of B are multiplied with some of them.
                 macro_rules! part {
-                    ($b:expr, $($product:literal),+) => {
+                    ($b:expr, $sums:literal, $column:literal, $($a:literal),+) => {
                         asm!(
-                            concat!("tileloadd tmm7, [{b} + {b_row}]", $("\ntdpbf16ps tmm0, ", $product, ", tmm7"),+),
-                            concat!("tileloadd tmm7, [{b} + {b_row} + 64]", $("\ntdpbf16ps tmm1, ", $product, ", tmm7"),+),
-                            concat!("tileloadd tmm7, [{b} + {b_row} + 128]", $("\ntdpbf16ps tmm2, ", $product, ", tmm7"),+),
-                            concat!("tileloadd tmm7, [{b} + {b_row} + 192]", $("\ntdpbf16ps tmm3, ", $product, ", tmm7"),+),
+                            concat!("tileloadd tmm7, [{b} + {b_row} + ", $column, "]"),
+                            $(concat!("tdpbf16ps ", $sums, ", ", $a, ", tmm7"),)+
                             b = in(reg) $b,
                             b_row = in(reg) b_row,
                             options(nostack, readonly, preserves_flags),
-                        )
+                        );
+                        meanwhile.more();
+                    };
+                }
+                macro_rules! all_columns {
+                    ($b:expr, $($a:literal),+) => {
+                        part!($b, "tmm0", "0", $($a),+);
+                        part!($b, "tmm1", "64", $($a),+);
+                        part!($b, "tmm2", "128", $($a),+);
+                        part!($b, "tmm3", "192", $($a),+);
                     };
                 }
                 // SAFETY: the caller vouches for A and B; registers are set up for these rows, so that no instruction reads others.
@@ -279,74 +285,68 @@ impl MatrixUnit for Amx {
                         a_row = in(reg) a_row,
                         options(nostack, readonly, preserves_flags),
                     );
-                    part!(b3, "tmm4");
-                    ask.more();
-                    part!(b2, "tmm4", "tmm5");
-                    ask.more();
-                    part!(b, "tmm5", "tmm6", "tmm4");
-                    ask.more();
+                    all_columns!(b3, "tmm4");
+                    all_columns!(b2, "tmm4", "tmm5");
+                    all_columns!(b, "tmm5", "tmm6", "tmm4");
                 }
                 continue;
             }
-            // SAFETY: as above.
-            unsafe {
-                // As with few rows, so that sums are the same; each product shares an operand with the next.
-                asm!(
-                    // A₁ B₃
-                    "tileloadd tmm6, [{b3} + {b_row}]",
-                    "tileloadd tmm4, [{a} + {a_row}]",
-                    "tdpbf16ps tmm0, tmm4, tmm6",
-                    "tileloadd tmm7, [{b3} + {b_row} + 64]",
-                    "tdpbf16ps tmm1, tmm4, tmm7",
-                    "tileloadd tmm5, [{lower} + {a_row}]",
-                    "tdpbf16ps tmm2, tmm5, tmm6",
-                    "tdpbf16ps tmm3, tmm5, tmm7",
-                    // A₁ B₂
-                    "tileloadd tmm6, [{b2} + {b_row}]",
-                    "tdpbf16ps tmm0, tmm4, tmm6",
-                    "tdpbf16ps tmm2, tmm5, tmm6",
-                    "tileloadd tmm7, [{b2} + {b_row} + 64]",
-                    "tdpbf16ps tmm1, tmm4, tmm7",
-                    "tdpbf16ps tmm3, tmm5, tmm7",
-                    // A₂ B₂
-                    "tileloadd tmm4, [{a} + {a_row} + 64]",
-                    "tdpbf16ps tmm0, tmm4, tmm6",
-                    "tdpbf16ps tmm1, tmm4, tmm7",
-                    "tileloadd tmm5, [{lower} + {a_row} + 64]",
-                    "tdpbf16ps tmm2, tmm5, tmm6",
-                    "tdpbf16ps tmm3, tmm5, tmm7",
-                    // A₂ B₁
-                    "tileloadd tmm6, [{b1} + {b_row}]",
-                    "tdpbf16ps tmm0, tmm4, tmm6",
-                    "tdpbf16ps tmm2, tmm5, tmm6",
-                    "tileloadd tmm7, [{b1} + {b_row} + 64]",
-                    "tdpbf16ps tmm1, tmm4, tmm7",
-                    "tdpbf16ps tmm3, tmm5, tmm7",
-                    // A₃ B₁
-                    "tileloadd tmm4, [{a} + {a_row} + 128]",
-                    "tdpbf16ps tmm0, tmm4, tmm6",
-                    "tdpbf16ps tmm1, tmm4, tmm7",
-                    "tileloadd tmm5, [{lower} + {a_row} + 128]",
-                    "tdpbf16ps tmm2, tmm5, tmm6",
-                    "tdpbf16ps tmm3, tmm5, tmm7",
-                    // A₁ B₁
-                    "tileloadd tmm4, [{a} + {a_row}]",
-                    "tdpbf16ps tmm0, tmm4, tmm6",
-                    "tdpbf16ps tmm1, tmm4, tmm7",
-                    "tileloadd tmm5, [{lower} + {a_row}]",
-                    "tdpbf16ps tmm2, tmm5, tmm6",
-                    "tdpbf16ps tmm3, tmm5, tmm7",
-                    a = in(reg) a,
-                    lower = in(reg) a.wrapping_add(TILE * o.a_row),
-                    a_row = in(reg) a_row,
-                    b1 = in(reg) b,
-                    b2 = in(reg) b2,
-                    b3 = in(reg) b3,
-                    b_row = in(reg) b_row,
-                    options(nostack, readonly, preserves_flags),
-                );
+            // Loads a tile.
+            macro_rules! load {
+                ($tile:literal, $at:expr, $row:expr, $offset:literal) => {
+                    asm!(
+                        concat!("tileloadd ", $tile, ", [{at} + {row} + ", $offset, "]"),
+                        at = in(reg) $at,
+                        row = in(reg) $row,
+                        options(nostack, readonly, preserves_flags),
+                    )
+                };
             }
-            (0..PARTS).for_each(|_| ask.more());
+            // A part of A: its upper rows are register 4, its lower ones 5.
+            macro_rules! a {
+                ($offset:literal) => {
+                    load!("tmm4", a, a_row, $offset);
+                    load!("tmm5", a.wrapping_add(TILE * o.a_row), a_row, $offset);
+                };
+            }
+            // A part of B: its first columns are register 6, the others 7.
+            macro_rules! b {
+                ($b:expr) => {
+                    load!("tmm6", $b, b_row, "0");
+                    load!("tmm7", $b, b_row, "64");
+                };
+            }
+            macro_rules! products {
+                () => {
+                    asm!(
+                        "tdpbf16ps tmm0, tmm4, tmm6",
+                        "tdpbf16ps tmm1, tmm4, tmm7",
+                        "tdpbf16ps tmm2, tmm5, tmm6",
+                        "tdpbf16ps tmm3, tmm5, tmm7",
+                        options(nostack, readonly, preserves_flags),
+                    );
+                    meanwhile.more();
+                };
+            }
+            // SAFETY: as above. The order is that of few rows, so that sums are the same; each products share an operand with the next.
+            unsafe {
+                // A₁ B₃, A₁ B₂
+                a!("0");
+                b!(b3);
+                products!();
+                b!(b2);
+                products!();
+                // A₂ B₂, A₂ B₁
+                a!("64");
+                products!();
+                b!(b);
+                products!();
+                // A₃ B₁, A₁ B₁
+                a!("128");
+                products!();
+                a!("0");
+                products!();
+            }
         }
     }
 

@@ -3,6 +3,7 @@
 use std::arch::x86_64::*;
 
 use super::amx::{self, Amx};
+use super::matrix::PARTS;
 use super::{Kernel, Simd};
 
 /// F, BW, DQ and VL alone.
@@ -304,6 +305,26 @@ impl<const WITH: u8> Simd for Avx512<WITH> {
     fn integers_to_f32(self, words: __m512i) -> __m512 {
         // SAFETY: `self` proves AVX-512.
         unsafe { _mm512_cvtepi32_ps(words) }
+    }
+
+    #[inline(always)]
+    fn split(self, low: &[f32; 16], high: &[f32; 16], parts: [&mut [u32; 16]; PARTS]) {
+        /// a | b & c, bit by bit.
+        const OR_AND: i32 = 0xF8;
+        let (mut low, mut high) = (self.load(low), self.load(high));
+        for (i, part) in parts.into_iter().enumerate() {
+            // SAFETY: `self` proves AVX-512.
+            let word = unsafe {
+                let upper = _mm512_set1_epi32(0xFFFF_0000_u32.cast_signed());
+                let (l, h) = (_mm512_castps_si512(low), _mm512_castps_si512(high));
+                if i + 1 < PARTS {
+                    low = _mm512_sub_ps(low, _mm512_castsi512_ps(_mm512_and_si512(l, upper)));
+                    high = _mm512_sub_ps(high, _mm512_castsi512_ps(_mm512_and_si512(h, upper)));
+                }
+                _mm512_ternarylogic_epi32::<OR_AND>(_mm512_srli_epi32::<16>(l), h, upper)
+            };
+            self.store_words(word, part);
+        }
     }
 
     #[inline(always)]

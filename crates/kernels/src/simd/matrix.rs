@@ -26,6 +26,21 @@ pub struct MatrixOperands {
     pub later: (*const u32, usize),
 }
 
+/// What is done between products of tiles: they take the place of hardly anything else in the processor.
+pub trait Meanwhile {
+    /// The next piece of it.
+    fn more(&mut self);
+}
+
+/// Nothing.
+impl Meanwhile for () {
+    #[inline(always)]
+    fn more(&mut self) {}
+}
+
+/// How often [`MatrixUnit::add_split`] leaves time for something else, for [`MATRIX_STEPS`] of all columns.
+pub const MOMENTS: usize = 12;
+
 /// Sums of a tile, row by row: words that are f32 or integers.
 pub type MatrixSums = [[f32; MATRIX_COLUMNS]];
 
@@ -54,12 +69,12 @@ pub trait MatrixUnit {
     /// Adds A · B, for the rows of the last [`MatrixUnit::begin_split`] and its columns. A number is the sum of [`PARTS`] bf16, the first the
     /// largest: of the products of their parts, the six of the first with all, of the second with the first and the second, and of the third with the
     /// first. For each [`MATRIX_STEPS`] steps, the words of the first parts of a row of A are followed by those of the second and of the third; so
-    /// they are in a row of B, each a third of `b_step`. Lines that are needed later are asked for [`PARTS`] times as many. Else as
-    /// [`MatrixUnit::multiply_bf16`].
+    /// they are in a row of B, each a third of `b_step`. It asks for nothing: `meanwhile` may, [`MOMENTS`] times for [`MATRIX_STEPS`] of all columns. Else
+    /// as [`MatrixUnit::multiply_bf16`].
     ///
     /// # Safety
     /// A must be readable for all rows and [`PARTS`] times the steps, B for all steps and columns, and their parts.
-    unsafe fn add_split(&mut self, o: MatrixOperands);
+    unsafe fn add_split(&mut self, o: MatrixOperands, meanwhile: &mut impl Meanwhile);
 
     /// Writes the sums from `column` on. Panics if `sums` has fewer rows, or there are not so many columns.
     fn end_split(&mut self, column: usize, sums: &mut MatrixSums);
@@ -82,7 +97,7 @@ impl MatrixUnit for NoMatrixUnit {
         match *self {}
     }
 
-    unsafe fn add_split(&mut self, _: MatrixOperands) {
+    unsafe fn add_split(&mut self, _: MatrixOperands, _: &mut impl Meanwhile) {
         match *self {}
     }
 
