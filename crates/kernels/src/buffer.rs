@@ -2,11 +2,11 @@
 
 use std::fmt;
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use memmap2::MmapMut;
+use memmap2::{MmapMut, MmapRaw};
 
-use crate::lines::Lines;
+use crate::lines::{LINE, Lines};
 use crate::mapped::Mapped;
 
 /// Bytes that stay where they are for as long as somebody holds them: in memory, or in a mapped file.
@@ -39,26 +39,50 @@ pub struct Buffer(Storage);
 enum Storage {
     /// As many words of it as this.
     Lines(Lines, usize),
-    Map(MmapMut),
+    /// Of a region: the first word of it and how many.
+    Region(Arc<MmapRaw>, usize, usize),
     /// A part of the bytes, aligned to words.
     Shared(Arc<dyn Bytes>, Range<usize>),
 }
 
-/// From this size on, memory comes from the system directly, in large pages: walking through a weight touches a new page
-/// every few hundred cycles, and a large page saves most of the look-ups.
+/// From this size on, words lie in regions of the system's memory, one beside the other, in large pages: walking through a weight touches a new page
+/// every few hundred cycles, and a large page saves most of the look-ups. Each in memory of its own, weights of a few MiB would lie in large pages
+/// only in part: reading them is half as fast where they do not.
 const LARGE: usize = 1 << 20;
+
+/// Bytes of a region at least: many large pages. What is not used of it is not there.
+const REGION: usize = 32 << 20;
+
+/// The region that has place, and how many bytes of it are taken.
+static OPEN: Mutex<Option<(Arc<MmapRaw>, usize)>> = Mutex::new(None);
+
+/// Bytes of a region that nobody else has or will have, zeros, from the beginning of a line on: the region, and the first of them. It goes back to
+/// the system when the last of its parts is dropped.
+fn part_of_a_region(bytes: usize) -> Option<(Arc<MmapRaw>, usize)> {
+    let mut open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
+    let fits = |(region, taken): &(Arc<MmapRaw>, usize)| bytes <= region.len() - taken;
+    let (region, taken) = match open.take().filter(fits) {
+        Some(open) => open,
+        None => {
+            let map = MmapMut::map_anon(bytes.max(REGION)).ok()?;
+            #[cfg(target_os = "linux")]
+            // Only advice: without large pages it is slower.
+            let _ = map.advise(memmap2::Advice::HugePage);
+            (Arc::new(map.into()), 0)
+        }
+    };
+    let next = (taken + bytes).next_multiple_of(4 * LINE).min(region.len());
+    *open = Some((Arc::clone(&region), next));
+    Some((region, taken))
+}
 
 impl Buffer {
     /// `length` zeros.
     pub(crate) fn zeros(length: usize) -> Self {
-        let bytes = length * 4;
-        if bytes >= LARGE
-            && let Ok(map) = MmapMut::map_anon(bytes)
+        if length * 4 >= LARGE
+            && let Some((region, first)) = part_of_a_region(length * 4)
         {
-            #[cfg(target_os = "linux")]
-            // Only advice: without large pages it is slower.
-            let _ = map.advise(memmap2::Advice::HugePage);
-            return Self(Storage::Map(map));
+            return Self(Storage::Region(region, first / 4, length));
         }
         Self(Storage::Lines(Lines::zeros(length), length))
     }
@@ -74,7 +98,12 @@ impl Buffer {
     pub fn words(&self) -> &[u32] {
         let bytes = match &self.0 {
             Storage::Lines(lines, length) => return &lines.all()[..*length],
-            Storage::Map(map) => map.as_ref(),
+            Storage::Region(region, first, length) => {
+                let start = region.as_ptr().cast::<u32>().wrapping_add(*first);
+                // SAFETY: this part of the region belongs to this buffer alone, and to nobody else after it; a map begins at a page, and parts at a line,
+                // so words are aligned; every bit pattern is valid.
+                return unsafe { std::slice::from_raw_parts(start, *length) };
+            }
             Storage::Shared(bytes, range) => &(**bytes).as_ref()[range.clone()],
         };
         assert!(bytes.len().is_multiple_of(4) && bytes.as_ptr().cast::<u32>().is_aligned(), "whole words");
@@ -86,11 +115,11 @@ impl Buffer {
     pub(crate) fn words_mut(&mut self) -> &mut [u32] {
         match &mut self.0 {
             Storage::Lines(lines, length) => lines.words(*length),
-            // SAFETY: a map begins at a page, hence aligned; its length is a multiple of four as `zeros` made it; every bit
-            // pattern is valid, and it is borrowed exclusively.
-            Storage::Map(map) => unsafe {
-                std::slice::from_raw_parts_mut(map.as_mut_ptr().cast(), map.len() / 4)
-            },
+            Storage::Region(region, first, length) => {
+                let start = region.as_mut_ptr().cast::<u32>().wrapping_add(*first);
+                // SAFETY: as in `words`; the buffer is borrowed exclusively.
+                unsafe { std::slice::from_raw_parts_mut(start, *length) }
+            }
             Storage::Shared(..) => panic!("a shared buffer is read-only"),
         }
     }
@@ -100,7 +129,7 @@ impl fmt::Debug for Buffer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kind = match &self.0 {
             Storage::Lines(..) => "own",
-            Storage::Map(_) => "own, mapped",
+            Storage::Region(..) => "own, of a region",
             Storage::Shared(..) => "shared",
         };
         write!(f, "Buffer({kind}, {} words)", self.words().len())
@@ -122,6 +151,24 @@ mod tests {
                 assert_eq!(buffer.words()[length - 1], 7);
             }
         }
+    }
+
+    #[test]
+    fn buffers_of_a_region_are_apart() {
+        let mut buffers: Vec<Buffer> = (0..40).map(|i| Buffer::zeros(LARGE / 4 + 100_003 * i)).collect();
+        for (i, buffer) in buffers.iter_mut().enumerate() {
+            assert_eq!(buffer.words().as_ptr().align_offset(64), 0);
+            buffer.words_mut().fill(i as u32 + 1);
+        }
+        buffers.remove(7);
+        let fresh = Buffer::zeros(REGION / 4);
+        assert!(fresh.words().iter().all(|&word| word == 0));
+        for buffer in &buffers {
+            let words = buffer.words();
+            assert!(words.iter().all(|word| *word == words[0]));
+        }
+        buffers.dedup_by_key(|buffer| buffer.words()[0]);
+        assert_eq!(buffers.len(), 39);
     }
 
     #[test]
