@@ -328,7 +328,7 @@ impl MatrixUnit for Amx {
                     meanwhile.more();
                 };
             }
-            // SAFETY: as above. The order is that of few rows, so that sums are the same; each products share an operand with the next.
+            // SAFETY: as above. The order is that of few rows, so that sums are the same; each four products share an operand with the next.
             unsafe {
                 // A₁ B₃, A₁ B₂
                 a!("0");
