@@ -147,7 +147,7 @@ fn one_shape(
         let read = [("f32", 4.0), ("bf16", 2.0), ("int8", 1.0)].map(read).join(", ");
         writeln!(
             table,
-            "\nMemory in the same run, read by all threads: {bandwidth:.1} GB/s. The matrices of all layers come from it in, ms: {read}. A single sentence needs\n\
+            "\nMemory in the same run, in large pages, read by all threads: {bandwidth:.1} GB/s. The matrices of all layers come from it in, ms: {read}. A single sentence needs\n\
              them all once, unless they fit into a cache."
         )?;
     }
