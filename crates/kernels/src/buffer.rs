@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::ops::Range;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use memmap2::{MmapMut, MmapRaw};
 
@@ -53,26 +53,29 @@ const LARGE: usize = 1 << 20;
 /// Bytes of a region at least: many large pages. What is not used of it is not there.
 const REGION: usize = 32 << 20;
 
-/// The region that has place, and how many bytes of it are taken.
-static OPEN: Mutex<Option<(Arc<MmapRaw>, usize)>> = Mutex::new(None);
+/// The region that has place, if any of its parts is still there, and how many bytes of it are taken.
+static OPEN: Mutex<(Weak<MmapRaw>, usize)> = Mutex::new((Weak::new(), 0));
 
 /// Bytes of a region that nobody else has or will have, zeros, from the beginning of a line on: the region, and the first of them. It goes back to
 /// the system when the last of its parts is dropped.
 fn part_of_a_region(bytes: usize) -> Option<(Arc<MmapRaw>, usize)> {
-    let mut open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
-    let fits = |(region, taken): &(Arc<MmapRaw>, usize)| bytes <= region.len() - taken;
-    let (region, taken) = match open.take().filter(fits) {
-        Some(open) => open,
-        None => {
-            let map = MmapMut::map_anon(bytes.max(REGION)).ok()?;
-            #[cfg(target_os = "linux")]
-            // Only advice: without large pages it is slower.
-            let _ = map.advise(memmap2::Advice::HugePage);
-            (Arc::new(map.into()), 0)
-        }
+    let fresh = || {
+        let map = MmapMut::map_anon(bytes.max(REGION)).ok()?;
+        #[cfg(target_os = "linux")]
+        // Only advice: without large pages it is slower.
+        let _ = map.advise(memmap2::Advice::HugePage);
+        Some(Arc::<MmapRaw>::new(map.into()))
     };
-    let next = (taken + bytes).next_multiple_of(4 * LINE).min(region.len());
-    *open = Some((Arc::clone(&region), next));
+    if bytes >= REGION {
+        return Some((fresh()?, 0));
+    }
+    let mut open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
+    let (last, taken) = (open.0.upgrade(), open.1);
+    let (region, taken) = match last.filter(|region| bytes <= region.len() - taken) {
+        Some(region) => (region, taken),
+        None => (fresh()?, 0),
+    };
+    *open = (Arc::downgrade(&region), (taken + bytes).next_multiple_of(4 * LINE).min(region.len()));
     Some((region, taken))
 }
 
