@@ -52,7 +52,7 @@ pub(super) struct Columns {
     /// The present ones, the next ones: by turns.
     forms: [Lines; 2],
     present: usize,
-    /// Where the panels lie whose columns they are; null: nowhere.
+    /// The addresses of the panels whose columns they are; 0: of none.
     panels: [usize; 2],
     /// How many pairs of lines of the next ones are done, and how much is due of one more.
     done: usize,
@@ -96,15 +96,15 @@ impl Columns {
         }
         let [first, second] = &mut self.forms;
         let (present, ahead) = if self.present == 0 { (first, second) } else { (second, first) };
+        // Cut to its length: units read it without asking whether it is there.
+        let present = &present.all()[..words(panel.len() / PANEL) * PANEL];
         let (panel, to) = if next.is_empty() {
             (later, &mut [][..])
         } else {
             (next, ahead.words(words(next.len() / PANEL) * PANEL))
         };
-        (
-            present.all(),
-            Ahead { simd, panel, to, done: &mut self.done, due: &mut self.due, whole: MOMENTS * tiles },
-        )
+        let (done, due) = (&mut self.done, &mut self.due);
+        (present, Ahead { simd, panel, to, done, due, whole: MOMENTS * tiles })
     }
 }
 
