@@ -31,14 +31,8 @@ fn tiles(mut unit: impl MatrixUnit, kind: WeightType, products: usize) -> usize 
     let mut memory =
         black_box(Lines(std::array::from_fn(word), std::array::from_fn(word), [[0.0; MATRIX_COLUMNS]; ROWS]));
     let Lines(a, b, sums) = &mut memory;
-    let mut operands = MatrixOperands {
-        a: a.as_ptr(),
-        a_row: A_ROW,
-        b: b.as_ptr(),
-        b_step: MATRIX_COLUMNS,
-        steps: STEPS,
-        later: (b.as_ptr(), 0),
-    };
+    let mut operands =
+        MatrixOperands { a: a.as_ptr(), a_row: A_ROW, b: b.as_ptr(), b_step: MATRIX_COLUMNS, steps: STEPS };
     let numbers = if kind == WeightType::F32 {
         (operands.steps, operands.b_step) = (STEPS / PARTS, PARTS * MATRIX_COLUMNS);
         unit.begin_split(ROWS);
@@ -53,8 +47,8 @@ fn tiles(mut unit: impl MatrixUnit, kind: WeightType, products: usize) -> usize 
             // SAFETY: both operands have all steps, and A has all rows.
             unsafe {
                 match kind {
-                    WeightType::Int8 => unit.multiply_i8(ROWS, operands, false, sums),
-                    _ => unit.multiply_bf16(ROWS, operands, false, sums),
+                    WeightType::Int8 => unit.multiply_i8(ROWS, operands, false, sums, &mut ()),
+                    _ => unit.multiply_bf16(ROWS, operands, false, sums, &mut ()),
                 }
             }
         }

@@ -6,6 +6,7 @@
 
 mod engine;
 mod fresh;
+mod matrix;
 pub(crate) mod operand;
 mod packed;
 mod plain;

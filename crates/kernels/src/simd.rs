@@ -181,6 +181,9 @@ pub trait Simd: Copy + Send + Sync {
     /// a · b per lane, the lower 32 bits.
     fn mul_words(self, a: Self::Words, b: Self::Words) -> Self::Words;
 
+    /// a + b per lane, the lower 32 bits.
+    fn add_words(self, a: Self::Words, b: Self::Words) -> Self::Words;
+
     /// The largest of all lanes; no lane is NaN.
     fn largest(self, v: Self::Vector) -> f32;
 
@@ -442,7 +445,8 @@ mod tests {
             let a = simd.splat_word(0xC080_3F80);
             simd.store(simd.dot_bf16(a, words, simd.splat(0.5)), &mut out.0);
             let a = simd.splat_word(0xFF80_0201);
-            let start = simd.mul_words(simd.splat_word(7), simd.splat_word((-3i32).cast_unsigned()));
+            let product = simd.mul_words(simd.splat_word(7), simd.splat_word((-4i32).cast_unsigned()));
+            let start = simd.add_words(product, simd.splat_word(7));
             let sums = simd.dot_i8(a, words, start);
             simd.store(simd.integers_to_f32(sums), &mut out.1);
             // The same bytes, two by two.

@@ -311,9 +311,9 @@ fn multiply(unit: &mut impl MatrixUnit, a: &[f32], b: &[f32], steps: usize, to: 
     assert!(steps * BLOCK <= b.len(), "the second operand");
     for (i, to) in to.as_chunks_mut::<BLOCK>().0.chunks_mut(MATRIX_ROWS).enumerate() {
         let (a, b) = (a[i * MATRIX_ROWS * steps..].as_ptr().cast(), b.as_ptr().cast());
-        let operands = MatrixOperands { a, a_row: steps, b, b_step: BLOCK, steps, later: (b, 0) };
+        let operands = MatrixOperands { a, a_row: steps, b, b_step: BLOCK, steps };
         // SAFETY: as many rows of A as `to` has here, and all of B, are there for all steps, as was asserted above.
-        unsafe { unit.multiply_bf16(to.len(), operands, false, to) };
+        unsafe { unit.multiply_bf16(to.len(), operands, false, to, &mut ()) };
     }
 }
 

@@ -1,13 +1,12 @@
-//! What computes a tile of the result from a panel: vectors (`tile.rs`), or a matrix unit, where the instruction set has one for the type.
+//! What computes a tile of the result from a panel: vectors (`tile.rs`), or a matrix unit (`matrix.rs`), where the instruction set has one for the type.
 
-use super::operand::{as_numbers, as_words_mut};
+use std::ops::Range;
+
 use super::split;
-use super::tile::{self, Int8, Kind, MOST_ROWS, Operands, PANEL, Sums};
+use super::tile::{self, Kind, MOST_ROWS, Operands, PANEL, Sums};
 use crate::lines::LINE;
-use crate::simd::matrix::{MATRIX_COLUMNS, MATRIX_ROWS, MATRIX_STEPS, MatrixOperands, MatrixUnit, PARTS};
+use crate::simd::matrix::{MATRIX_ROWS, MATRIX_STEPS};
 use crate::simd::{Isa, Simd};
-
-const _: () = assert!(PANEL == MATRIX_COLUMNS, "a unit takes a panel at once");
 
 /// What the words of a weight become before they are multiplied, and those of the other operand with them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,8 +62,14 @@ impl Division {
     }
 }
 
+/// What happens to the sums of a tile when they are complete.
+pub(super) trait Finish<S: Simd> {
+    /// For these rows of the tile, each once; integers are f32 before.
+    fn rows(&self, simd: S, rows: Range<usize>, sums: &[[f32; PANEL]]);
+}
+
 /// Computes tiles one after another, in memory of its own.
-pub(super) trait Engine<S: Simd, T: Kind> {
+pub(super) trait Engine<S: Simd, T: Kind, F: Finish<S>> {
     /// Most rows of a tile.
     const ROWS: usize;
     /// Steps of a part of k are a multiple of this.
@@ -81,12 +86,15 @@ pub(super) trait Engine<S: Simd, T: Kind> {
         false
     }
 
-    /// The sums of `rows` rows, the first `columns` of each: A · B, for integers as f32 (unless they are kept, in one of `KEEPS` places).
+    /// The sums of `rows` rows, the first `columns` of each: A · B. Unless they are kept, `finish` follows, perhaps later, but tile after tile.
     ///
     /// # Safety
     /// What `Operands` describes must be readable for these rows, and in B for all columns of a tile; A a step after another, and up to a
-    /// multiple of `STEPS`, with zeros where a word is two bf16.
-    unsafe fn tile(&mut self, simd: S, rows: usize, columns: usize, o: Operands<'_>) -> &[[f32; PANEL]];
+    /// multiple of `STEPS`, with zeros where a word is two bf16; zeros and totals until [`Engine::end`].
+    unsafe fn tile(&mut self, simd: S, rows: usize, columns: usize, o: Operands<'_>, finish: F);
+
+    /// Finishes all that is not finished.
+    fn end(&mut self, simd: S);
 }
 
 /// Tiles whose sums [`Vectors`] keep.
@@ -106,7 +114,7 @@ impl<'a> Vectors<'a> {
     }
 }
 
-impl<S: Simd, T: Kind> Engine<S, T> for Vectors<'_> {
+impl<S: Simd, T: Kind, F: Finish<S>> Engine<S, T, F> for Vectors<'_> {
     const ROWS: usize = S::TILE_ROWS;
     const STEPS: usize = 1;
     const KEEPS: usize = KEEPS;
@@ -117,7 +125,7 @@ impl<S: Simd, T: Kind> Engine<S, T> for Vectors<'_> {
     }
 
     #[inline(always)]
-    unsafe fn tile(&mut self, simd: S, rows: usize, columns: usize, o: Operands<'_>) -> &[[f32; PANEL]] {
+    unsafe fn tile(&mut self, simd: S, rows: usize, columns: usize, o: Operands<'_>, finish: F) {
         let sums = &mut self.sums[o.turn.place];
         // SAFETY: the caller vouches for the operands.
         unsafe {
@@ -129,171 +137,11 @@ impl<S: Simd, T: Kind> Engine<S, T> for Vectors<'_> {
                 tile::widest::<S, T>(simd, rows, o, sums);
             }
         }
-        &sums.0
-    }
-}
-
-/// A matrix unit, for words of two bf16 or four bytes.
-pub(super) struct Matrix<U> {
-    unit: U,
-    sums: Aligned<[[f32; PANEL]; MATRIX_ROWS]>,
-}
-
-#[repr(align(64))]
-struct Aligned<X>(X);
-
-impl<U: MatrixUnit> Matrix<U> {
-    #[inline(always)]
-    pub(super) fn new(unit: U) -> Self {
-        Self { unit, sums: Aligned([[0.0; PANEL]; MATRIX_ROWS]) }
-    }
-
-    /// Sums += A · B, or = without `add`.
-    ///
-    /// # Safety
-    /// As [`MatrixUnit::multiply_bf16`].
-    #[inline(always)]
-    unsafe fn multiply<T: Kind>(&mut self, rows: usize, o: MatrixOperands, add: bool) {
-        // SAFETY: the caller vouches for the operands.
-        unsafe {
-            if T::GROUP == 4 {
-                self.unit.multiply_i8(rows, o, add, &mut self.sums.0);
-            } else {
-                self.unit.multiply_bf16(rows, o, add, &mut self.sums.0);
-            }
+        if !o.turn.keeps {
+            finish.rows(simd, 0..rows, &sums.0);
         }
     }
-}
-
-/// Operands for a unit, of so many steps of its own.
-#[inline(always)]
-fn matrix_operands(o: Operands<'_>, steps: usize) -> MatrixOperands {
-    // What a step asks for in words is in lines what as many steps as a line has words ask for.
-    let later = (o.later.as_ptr(), o.later_step);
-    MatrixOperands { a: o.a, a_row: o.a_row, b: o.b, b_step: o.b_step, steps, later }
-}
-
-impl<S: Simd, T: Kind, U: MatrixUnit> Engine<S, T> for Matrix<U> {
-    const ROWS: usize = MATRIX_ROWS;
-    const STEPS: usize = MATRIX_STEPS;
-    const KEEPS: usize = 1;
 
     #[inline(always)]
-    fn width(&self) -> usize {
-        PANEL
-    }
-
-    #[inline(always)]
-    unsafe fn tile(&mut self, simd: S, rows: usize, _: usize, o: Operands<'_>) -> &[[f32; PANEL]] {
-        let integers = T::GROUP == 4;
-        if integers {
-            for (i, sums) in self.sums.0[..rows].iter_mut().enumerate() {
-                for at in (0..PANEL).step_by(S::LANES) {
-                    // SAFETY: the caller vouches for a zero for each row and a total for each column.
-                    let start = unsafe { Int8::start(simd, o.zeros.add(i), o.totals.add(at)) };
-                    simd.store_words(start, as_words_mut(&mut sums[at..]));
-                }
-            }
-        }
-        let whole = o.steps - o.steps % MATRIX_STEPS;
-        let operands = matrix_operands(o, whole);
-        // SAFETY: the caller vouches for these rows, columns and steps.
-        unsafe { self.multiply::<T>(rows, operands, integers) };
-        if whole < o.steps {
-            let mut b = Aligned([[0; PANEL]; MATRIX_STEPS]);
-            for (step, b) in (whole..o.steps).zip(&mut b.0) {
-                // SAFETY: the caller vouches for all columns of this step; nobody else knows the copy.
-                unsafe { std::ptr::copy_nonoverlapping(o.b.add(step * o.b_step), b.as_mut_ptr(), PANEL) };
-            }
-            let operands = MatrixOperands {
-                a: o.a.wrapping_add(whole),
-                b: b.0.as_ptr().cast(),
-                b_step: PANEL,
-                steps: MATRIX_STEPS,
-                later: (o.b, 0),
-                ..operands
-            };
-            // SAFETY: the caller vouches for A up to a multiple of these steps; B is the copy.
-            unsafe { self.multiply::<T>(rows, operands, true) };
-        }
-        if integers {
-            for sums in &mut self.sums.0[..rows] {
-                for at in (0..PANEL).step_by(S::LANES) {
-                    let sums = &mut sums[at..at + S::LANES];
-                    // SAFETY: so many words are readable.
-                    let words = unsafe { simd.words_from(sums.as_ptr().cast()) };
-                    simd.store(Int8::finish(simd, words), sums);
-                }
-            }
-        }
-        &self.sums.0
-    }
-}
-
-/// A matrix unit, for f32 that is split: A before, B here, while the columns before it are multiplied. `steps` of [`Operands`] are those of f32.
-pub(super) struct Split<'a, U> {
-    matrix: Matrix<U>,
-    columns: &'a mut split::Columns,
-    tiles: usize,
-    /// Steps that are split before they are multiplied. For a single tile few, so that they stay in the level-1 cache; for others all, once for all tiles.
-    steps: usize,
-}
-
-impl<'a, U: MatrixUnit> Split<'a, U> {
-    /// For so many rows, with memory that it may have had before.
-    #[inline(always)]
-    pub(super) fn new(unit: U, rows: usize, columns: &'a mut split::Columns) -> Self {
-        columns.forget();
-        let steps = if rows <= MATRIX_ROWS / 2 { split::NUMBERS } else { usize::MAX };
-        Self { matrix: Matrix::new(unit), columns, tiles: rows.div_ceil(MATRIX_ROWS), steps }
-    }
-}
-
-impl<S: Simd, T: Kind, U: MatrixUnit> Engine<S, T> for Split<'_, U> {
-    const ROWS: usize = MATRIX_ROWS;
-    const STEPS: usize = split::NUMBERS;
-    const KEEPS: usize = 1;
-
-    #[inline(always)]
-    fn width(&self) -> usize {
-        PANEL
-    }
-
-    #[inline(always)]
-    fn forms_columns(&self) -> bool {
-        true
-    }
-
-    #[inline(always)]
-    unsafe fn tile(&mut self, simd: S, rows: usize, _: usize, o: Operands<'_>) -> &[[f32; PANEL]] {
-        let (unit, sums) = (&mut self.matrix.unit, &mut self.matrix.sums.0);
-        // SAFETY: the caller vouches for these steps and all columns.
-        let panel = as_numbers(unsafe { std::slice::from_raw_parts(o.b, o.steps * PANEL) });
-        let (next, later) = (as_numbers(o.next), as_numbers(o.later));
-        let length = self.steps.min(o.steps.max(1)) * PANEL;
-        let first_of = |panel: &'_ [f32]| panel.len().min(length);
-        let mut column = 0;
-        while column < PANEL {
-            let columns = unit.begin_split(rows);
-            for (i, block) in panel.chunks(length).enumerate() {
-                let rest = &panel[i * length + block.len()..];
-                let next = if rest.is_empty() { next } else { rest };
-                let later = &later[..first_of(later)];
-                let (b, mut ahead) = self.columns.of(simd, block, &next[..first_of(next)], later, self.tiles);
-                let operands = MatrixOperands {
-                    a: o.a.wrapping_add(split::words(i * length / PANEL)),
-                    a_row: o.a_row,
-                    b: b[column..].as_ptr(),
-                    b_step: PARTS * PANEL,
-                    steps: (block.len() / PANEL).div_ceil(split::NUMBERS) * MATRIX_STEPS,
-                    later: (o.b, 0),
-                };
-                // SAFETY: the caller vouches for these rows of A, up to whole steps; B has been made for them.
-                unsafe { unit.add_split(operands, &mut ahead) };
-            }
-            unit.end_split(column, sums);
-            column += columns;
-        }
-        sums
-    }
+    fn end(&mut self, _: S) {}
 }

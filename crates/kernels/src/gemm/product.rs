@@ -1,9 +1,11 @@
 //! Products with a packed weight, bias, activation and residual included.
 
 use std::cell::{Cell, RefCell};
+use std::ops::Range;
 
 use super::WeightType;
-use super::engine::{Division, Engine, Form, KEEPS, Matrix, Split, Vectors};
+use super::engine::{Division, Engine, Finish, Form, KEEPS, Vectors};
+use super::matrix::{Matrix, MatrixTile, Split};
 use super::operand::{self, Bytes, Operand};
 use super::packed::PackedMatrix;
 use super::split;
@@ -173,13 +175,14 @@ thread_local! {
     static SPLIT: RefCell<split::Columns> = RefCell::default();
     /// Kept too: to clear them for each task would show in small products.
     static SUMS: Cell<Option<Box<[Sums; KEEPS]>>> = const { Cell::new(None) };
+    static TILES: Cell<Option<Box<[MatrixTile; 2]>>> = const { Cell::new(None) };
 }
 
 /// Some rows and columns of the result, the columns from the start of a panel. Nobody else touches these rows and columns meanwhile.
 struct Block<'a, K, T> {
     product: Product<'a>,
-    rows: std::ops::Range<usize>,
-    columns: std::ops::Range<usize>,
+    rows: Range<usize>,
+    columns: Range<usize>,
     /// The panel that this thread probably needs after these.
     next: Option<usize>,
     kinds: std::marker::PhantomData<(K, T)>,
@@ -188,7 +191,7 @@ struct Block<'a, K, T> {
 /// Some columns of a panel, and a part of k, with which all rows of a [`Block`] are multiplied.
 struct Part<'a> {
     /// As many as a tile has, or fewer at the end.
-    columns: std::ops::Range<usize>,
+    columns: Range<usize>,
     /// Words of each row of x before it.
     first: usize,
     steps: usize,
@@ -209,21 +212,21 @@ impl<K: Kind, T: Kind> Kernel for Block<'_, K, T> {
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        if K::GROUP == 1
-            && self.product.x.form == Form::Split
-            && let Some(unit) = simd.matrix_unit()
-        {
-            let mut columns = SPLIT.take();
-            self.tiles(simd, Split::new(unit, self.rows.len(), &mut columns));
-            SPLIT.set(columns);
-            return;
-        }
-        // Words as they lie in the weight.
-        if K::GROUP > 1
+        if let Some(unit) = simd.matrix_unit()
             && K::GROUP == T::GROUP
-            && let Some(unit) = simd.matrix_unit()
+            && (K::GROUP > 1 || self.product.x.form == Form::Split)
         {
-            return self.tiles(simd, Matrix::new(unit));
+            let mut tiles = TILES.take().unwrap_or_else(|| Box::new([MatrixTile::ZERO; 2]));
+            if K::GROUP > 1 {
+                // Words as they lie in the weight.
+                self.tiles(simd, Matrix::new(unit, &mut tiles));
+            } else {
+                let mut columns = SPLIT.take();
+                self.tiles(simd, Split::new(unit, self.rows.len(), &mut columns, &mut tiles));
+                SPLIT.set(columns);
+            }
+            TILES.set(Some(tiles));
+            return;
         }
         let mut sums = SUMS.take().unwrap_or_else(|| Box::new([Sums::ZERO; KEEPS]));
         self.tiles(simd, Vectors::new(simd, self.rows.len(), &mut sums));
@@ -234,7 +237,7 @@ impl<K: Kind, T: Kind> Kernel for Block<'_, K, T> {
 impl<K: Kind, T: Kind> Block<'_, K, T> {
     /// All of it, part by part.
     #[inline(always)]
-    fn tiles<S: Simd, E: Engine<S, T>>(&self, simd: S, mut engine: E) {
+    fn tiles<'a, S: Simd, E: Engine<S, T, Write<'a, K, T>>>(&'a self, simd: S, mut engine: E) {
         let all = self.product.weight.inputs().div_ceil(K::GROUP);
         let parts = self.product.weight.parts();
         let steps = all.div_ceil(parts).next_multiple_of(E::STEPS);
@@ -266,6 +269,7 @@ impl<K: Kind, T: Kind> Block<'_, K, T> {
                 self.rows(simd, &mut engine, part);
             }
         }
+        engine.end(simd);
         if widens {
             COLUMNS.set(wide);
         }
@@ -273,7 +277,12 @@ impl<K: Kind, T: Kind> Block<'_, K, T> {
 
     /// All rows, tile by tile, for a part of some columns.
     #[inline(always)]
-    fn rows<S: Simd, E: Engine<S, T>>(&self, simd: S, engine: &mut E, part: Part<'_>) {
+    fn rows<'a, S: Simd, E: Engine<S, T, Write<'a, K, T>>>(
+        &'a self,
+        simd: S,
+        engine: &mut E,
+        part: Part<'_>,
+    ) {
         let Operand { words, row: a_row, zeros, .. } = self.product.x;
         let Part { columns, steps, b_step, mut later, .. } = part;
         let tiles = self.rows.len().div_ceil(E::ROWS);
@@ -308,17 +317,21 @@ impl<K: Kind, T: Kind> Block<'_, K, T> {
                 // multiple of its steps; for each of `steps` steps, `b` has `b_step` words, of which a panel has 64 and columns in another form the
                 // width of a tile at least, and the columns of a tile do not go beyond their panel; for int8, there is a zero for each row and a
                 // total for each column of each panel.
-                let sums = unsafe { engine.tile(simd, rows, columns.len(), operands) };
-                if end == steps {
-                    self.finish(simd, sums, row..row + rows, columns.clone(), (part.adds, part.is_last));
-                }
+                let write = Write {
+                    block: self,
+                    row,
+                    columns: columns.clone(),
+                    adds: part.adds,
+                    is_last: part.is_last,
+                };
+                unsafe { engine.tile(simd, rows, columns.len(), operands, write) };
                 row += rows;
                 place += usize::from(takes_turns);
             }
         }
     }
 
-    /// What [`Block::finish`] reads and writes for a tile that begins here.
+    /// What [`Write`] reads and writes for a tile that begins here.
     #[inline(always)]
     fn expected(&self, row: usize, column: usize) -> Expected {
         let n = self.product.weight.outputs();
@@ -344,53 +357,59 @@ impl<K: Kind, T: Kind> Block<'_, K, T> {
             None => (&[], &[]),
         }
     }
+}
 
-    /// Adds a tile to what the earlier parts of k, or earlier products, left in `out`; after the last part, applies the epilogue.
+/// Adds a tile to what the earlier parts of k, or earlier products, left in `out`; after the last part, applies the epilogue.
+struct Write<'a, K, T> {
+    block: &'a Block<'a, K, T>,
+    /// The first row of the tile.
+    row: usize,
+    columns: Range<usize>,
+    adds: bool,
+    is_last: bool,
+}
+
+impl<K: Kind, T: Kind, S: Simd> Finish<S> for Write<'_, K, T> {
     #[inline(always)]
-    fn finish<S: Simd>(
-        &self,
-        simd: S,
-        sums: &[[f32; PANEL]],
-        rows: std::ops::Range<usize>,
-        columns: std::ops::Range<usize>,
-        (adds, is_last): (bool, bool),
-    ) {
-        let Epilogue { bias, activation, residual, .. } = self.product.epilogue;
-        let bias = bias.filter(|_| is_last);
-        let residual = residual.filter(|_| is_last);
-        let activation = if is_last { activation } else { Activation::Identity };
-        let last = Epilogue { bias, activation, residual, accumulate: adds };
+    fn rows(&self, simd: S, rows: Range<usize>, sums: &[[f32; PANEL]]) {
+        let Epilogue { bias, activation, residual, .. } = self.block.product.epilogue;
+        let bias = bias.filter(|_| self.is_last);
+        let residual = residual.filter(|_| self.is_last);
+        let activation = if self.is_last { activation } else { Activation::Identity };
+        let last = Epilogue { bias, activation, residual, accumulate: self.adds };
         // What nearly all tiles are is a loop of its own: it asks nothing for each vector.
-        if bias.is_some() && residual.is_none() && !adds && columns.len() == tile::width::<S>() {
-            self.write::<S, true>(simd, sums, rows, columns, last);
+        if bias.is_some() && residual.is_none() && !self.adds && self.columns.len() == tile::width::<S>() {
+            self.write::<S, true>(simd, rows, sums, last);
         } else {
-            self.write::<S, false>(simd, sums, rows, columns, last);
+            self.write::<S, false>(simd, rows, sums, last);
         }
     }
+}
 
+impl<K: Kind, T: Kind> Write<'_, K, T> {
     /// Writes the sums of a tile, scaled, after `last`. `PLAIN`: there are whole vectors, and nothing but a bias and an activation. No closures, which the
     /// compiler may choose not to inline: by themselves they would not be compiled for the instruction set, and five times as slow.
     #[inline(always)]
     fn write<S: Simd, const PLAIN: bool>(
         &self,
         simd: S,
+        rows: Range<usize>,
         sums: &[[f32; PANEL]],
-        rows: std::ops::Range<usize>,
-        columns: std::ops::Range<usize>,
         last: Epilogue<'_>,
     ) {
-        let n = self.product.weight.outputs();
-        for (row, sums) in rows.zip(sums) {
-            let own = simd.splat(if K::GROUP == 4 { self.product.x.scales[row] } else { 1.0 });
+        let (product, columns) = (self.block.product, &self.columns);
+        let n = product.weight.outputs();
+        for (row, sums) in (self.row + rows.start..).zip(&sums[rows]) {
+            let own = simd.splat(if K::GROUP == 4 { product.x.scales[row] } else { 1.0 });
             for column in columns.clone().step_by(S::LANES) {
                 let at = row * n + column;
                 let width = if PLAIN { S::LANES } else { S::LANES.min(columns.end - column) };
                 // SAFETY: row < m and column + width ≤ n, so this lies in `out`; it belongs to this block.
-                let out = unsafe { std::slice::from_raw_parts_mut(self.product.out.get().add(at), width) };
+                let out = unsafe { std::slice::from_raw_parts_mut(product.out.get().add(at), width) };
                 let mut y = simd.load(&sums[column - columns.start..]);
                 if K::GROUP == 4 {
                     // There are scales for whole panels.
-                    y = simd.mul(y, simd.mul(simd.load(&self.product.weight.scales()[column..]), own));
+                    y = simd.mul(y, simd.mul(simd.load(&product.weight.scales()[column..]), own));
                 }
                 if !PLAIN && last.accumulate {
                     y = simd.add(load(simd, out, width), y);

@@ -121,7 +121,7 @@ pub(super) struct Ahead<'a, S> {
 
 impl<S: Simd> Meanwhile for Ahead<'_, S> {
     #[inline(always)]
-    fn more(&mut self) {
+    fn more(&mut self, _: usize) {
         *self.due += PAIRS;
         while *self.due >= self.whole {
             *self.due -= self.whole;

@@ -98,7 +98,7 @@ impl Amx {
     fn split(&self) -> (usize, usize) {
         let (rows, parts) = self.set_up;
         assert!(parts == PARTS, "begin_split comes before");
-        (rows, if rows <= TILE { 4 * TILE } else { 2 * TILE })
+        (rows, Self::columns(rows))
     }
 }
 
@@ -149,14 +149,19 @@ macro_rules! store {
 macro_rules! multiply {
     ($name:ident, $product:literal) => {
         #[inline(always)]
-        unsafe fn $name(&mut self, rows: usize, o: MatrixOperands, add: bool, sums: &mut MatrixSums) {
+        unsafe fn $name(
+            &mut self,
+            rows: usize,
+            o: MatrixOperands,
+            add: bool,
+            sums: &mut MatrixSums,
+            meanwhile: &mut impl Meanwhile,
+        ) {
             assert!(rows <= sums.len(), "{rows} rows of {}", sums.len());
             self.set_up(rows, 1);
             let (a_row, b_row) = (4 * o.a_row, 4 * o.b_step);
             let sums: *mut f32 = sums.as_mut_ptr().cast();
-            let mut ask = Ask { at: o.later.0, lines: o.later.1 };
             if rows <= TILE {
-                // Nothing is asked for: with so few rows B is read as fast as memory gives it, and the processor sees by itself what comes next.
                 // SAFETY: the caller vouches for A and B; `sums` has these rows, and registers are set up for them, so that no instruction reads
                 // or writes others.
                 unsafe {
@@ -179,6 +184,7 @@ macro_rules! multiply {
                             b_row = in(reg) b_row,
                             options(nostack, readonly, preserves_flags),
                         );
+                        meanwhile.more(0);
                     }
                     store!(sums, sums.add(2 * TILE));
                 }
@@ -206,9 +212,7 @@ macro_rules! multiply {
                             b_row = in(reg) b_row,
                             options(nostack, readonly, preserves_flags),
                         );
-                        if column == 0 {
-                            ask.more();
-                        }
+                        meanwhile.more(0);
                     }
                     store!(upper, upper.add(TILE * MATRIX_COLUMNS));
                 }
@@ -217,33 +221,20 @@ macro_rules! multiply {
     };
 }
 
-/// The words from `later` on, some lines more with each call: assembly, so that it stays between the products of tiles. The intrinsic was 3 % slower.
-struct Ask {
-    at: *const u32,
-    lines: usize,
-}
-
-impl Ask {
-    #[inline(always)]
-    fn more(&mut self) {
-        for _ in 0..self.lines {
-            // SAFETY: an address that cannot be read is ignored.
-            unsafe { asm!("prefetcht1 [{}]", in(reg) self.at, options(nostack, readonly, preserves_flags)) };
-            self.at = self.at.wrapping_add(TILE);
-        }
-    }
-}
-
 impl MatrixUnit for Amx {
     multiply!(multiply_bf16, "tdpbf16ps");
     multiply!(multiply_i8, "tdpbusd");
 
     #[inline(always)]
-    fn begin_split(&mut self, rows: usize) -> usize {
+    fn columns(rows: usize) -> usize {
+        if rows <= TILE { 4 * TILE } else { 2 * TILE }
+    }
+
+    #[inline(always)]
+    fn begin_split(&mut self, rows: usize) {
         self.set_up(rows, PARTS);
         // SAFETY: registers are set up.
         unsafe { start!(false, std::ptr::null::<f32>(), std::ptr::null::<f32>()) };
-        self.split().1
     }
 
     #[inline(always)]
@@ -256,7 +247,7 @@ impl MatrixUnit for Amx {
             if rows <= TILE {
                 // The parts of A stay in registers 4 to 6; sixteen columns of a part of B are multiplied with some of them.
                 macro_rules! part {
-                    ($b:expr, $sums:literal, $column:literal, $($a:literal),+) => {
+                    ($moment:expr, $b:expr, $sums:literal, $column:literal, $($a:literal),+) => {
                         asm!(
                             concat!("tileloadd tmm7, [{b} + {b_row} + ", $column, "]"),
                             $(concat!("tdpbf16ps ", $sums, ", ", $a, ", tmm7"),)+
@@ -264,15 +255,15 @@ impl MatrixUnit for Amx {
                             b_row = in(reg) b_row,
                             options(nostack, readonly, preserves_flags),
                         );
-                        meanwhile.more();
+                        meanwhile.more($moment);
                     };
                 }
                 macro_rules! all_columns {
-                    ($b:expr, $($a:literal),+) => {
-                        part!($b, "tmm0", "0", $($a),+);
-                        part!($b, "tmm1", "64", $($a),+);
-                        part!($b, "tmm2", "128", $($a),+);
-                        part!($b, "tmm3", "192", $($a),+);
+                    ($moment:expr, $b:expr, $($a:literal),+) => {
+                        part!($moment, $b, "tmm0", "0", $($a),+);
+                        part!($moment + 1, $b, "tmm1", "64", $($a),+);
+                        part!($moment + 2, $b, "tmm2", "128", $($a),+);
+                        part!($moment + 3, $b, "tmm3", "192", $($a),+);
                     };
                 }
                 // SAFETY: the caller vouches for A and B; registers are set up for these rows, so that no instruction reads others.
@@ -285,9 +276,9 @@ impl MatrixUnit for Amx {
                         a_row = in(reg) a_row,
                         options(nostack, readonly, preserves_flags),
                     );
-                    all_columns!(b3, "tmm4");
-                    all_columns!(b2, "tmm4", "tmm5");
-                    all_columns!(b, "tmm5", "tmm6", "tmm4");
+                    all_columns!(0, b3, "tmm4");
+                    all_columns!(4, b2, "tmm4", "tmm5");
+                    all_columns!(8, b, "tmm5", "tmm6", "tmm4");
                 }
                 continue;
             }
@@ -317,7 +308,7 @@ impl MatrixUnit for Amx {
                 };
             }
             macro_rules! products {
-                () => {
+                ($moment:literal) => {
                     asm!(
                         "tdpbf16ps tmm0, tmm4, tmm6",
                         "tdpbf16ps tmm1, tmm4, tmm7",
@@ -325,7 +316,7 @@ impl MatrixUnit for Amx {
                         "tdpbf16ps tmm3, tmm5, tmm7",
                         options(nostack, readonly, preserves_flags),
                     );
-                    meanwhile.more();
+                    meanwhile.more($moment);
                 };
             }
             // SAFETY: as above. The order is that of few rows, so that sums are the same; each four products share an operand with the next.
@@ -333,19 +324,19 @@ impl MatrixUnit for Amx {
                 // A₁ B₃, A₁ B₂
                 a!("0");
                 b!(b3);
-                products!();
+                products!(0);
                 b!(b2);
-                products!();
+                products!(1);
                 // A₂ B₂, A₂ B₁
                 a!("64");
-                products!();
+                products!(2);
                 b!(b);
-                products!();
+                products!(3);
                 // A₃ B₁, A₁ B₁
                 a!("128");
-                products!();
+                products!(4);
                 a!("0");
-                products!();
+                products!(5);
             }
         }
     }

@@ -377,6 +377,12 @@ impl<const WITH: u8> Simd for Avx512<WITH> {
     }
 
     #[inline(always)]
+    fn add_words(self, a: __m512i, b: __m512i) -> __m512i {
+        // SAFETY: `self` proves AVX-512.
+        unsafe { _mm512_add_epi32(a, b) }
+    }
+
+    #[inline(always)]
     fn largest(self, v: __m512) -> f32 {
         // SAFETY: `self` proves AVX-512.
         unsafe { _mm512_reduce_max_ps(v) }

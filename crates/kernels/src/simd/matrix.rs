@@ -22,23 +22,21 @@ pub struct MatrixOperands {
     pub b_step: usize,
     /// Words of a row of A: a multiple of [`MATRIX_STEPS`].
     pub steps: usize,
-    /// What will be needed later, and how many lines of the cache of it are asked for with each [`MATRIX_STEPS`]. It need not be readable.
-    pub later: (*const u32, usize),
 }
 
 /// What is done between products of tiles: they take the place of hardly anything else in the processor.
 pub trait Meanwhile {
-    /// The next piece of it.
-    fn more(&mut self);
+    /// The next piece of it. Moments are numbered from 0 for each [`MATRIX_STEPS`] of the columns that are multiplied at once.
+    fn more(&mut self, moment: usize);
 }
 
 /// Nothing.
 impl Meanwhile for () {
     #[inline(always)]
-    fn more(&mut self) {}
+    fn more(&mut self, _: usize) {}
 }
 
-/// How often [`MatrixUnit::add_split`] leaves time for something else, for [`MATRIX_STEPS`] of all columns.
+/// How many moments [`MatrixUnit::add_split`] has for [`MATRIX_STEPS`] of all columns.
 pub const MOMENTS: usize = 12;
 
 /// Sums of a tile, row by row: words that are f32 or integers.
@@ -52,25 +50,45 @@ pub trait MatrixUnit {
     /// subnormal numbers count as zero, and within a tile the first and the second numbers of words are summed apart. Panics if `sums` has
     /// fewer rows.
     ///
+    /// Columns are multiplied all at once, or of more rows than fit then ([`MatrixUnit::columns`]), one half after the other; `meanwhile` has one
+    /// moment for [`MATRIX_STEPS`] of them.
+    ///
     /// # Safety
     /// A must be readable for all rows and steps, B for all steps and columns.
-    unsafe fn multiply_bf16(&mut self, rows: usize, o: MatrixOperands, add: bool, sums: &mut MatrixSums);
+    unsafe fn multiply_bf16(
+        &mut self,
+        rows: usize,
+        o: MatrixOperands,
+        add: bool,
+        sums: &mut MatrixSums,
+        meanwhile: &mut impl Meanwhile,
+    );
 
     /// [`MatrixUnit::multiply_bf16`] for words of four bytes, unsigned in A and signed in B. Sums are integers of 32 bits, exact.
     ///
     /// # Safety
     /// As there.
-    unsafe fn multiply_i8(&mut self, rows: usize, o: MatrixOperands, add: bool, sums: &mut MatrixSums);
+    unsafe fn multiply_i8(
+        &mut self,
+        rows: usize,
+        o: MatrixOperands,
+        add: bool,
+        sums: &mut MatrixSums,
+        meanwhile: &mut impl Meanwhile,
+    );
 
-    /// Sets sums of f32 that are split to zero, which stay in the unit until [`MatrixUnit::end_split`], for rows 1 to [`MATRIX_ROWS`] and so many
-    /// columns as it returns: all, or half of them, for which more rows fit.
-    fn begin_split(&mut self, rows: usize) -> usize;
+    /// Columns that are multiplied at once with so many rows: all, or half of them.
+    fn columns(rows: usize) -> usize;
+
+    /// Sets sums of f32 that are split to zero, which stay in the unit until [`MatrixUnit::end_split`], for rows 1 to [`MATRIX_ROWS`] and
+    /// [`MatrixUnit::columns`].
+    fn begin_split(&mut self, rows: usize);
 
     /// Adds A · B, for the rows of the last [`MatrixUnit::begin_split`] and its columns. A number is the sum of [`PARTS`] bf16, the first the
     /// largest: of the products of their parts, the six of the first with all, of the second with the first and the second, and of the third with the
     /// first. For each [`MATRIX_STEPS`] steps, the words of the first parts of a row of A are followed by those of the second and of the third; so
-    /// they are in a row of B, each a third of `b_step`. It asks for nothing: `meanwhile` may, [`MOMENTS`] times for [`MATRIX_STEPS`] of all columns. Else
-    /// as [`MatrixUnit::multiply_bf16`].
+    /// they are in a row of B, each a third of `b_step`. `meanwhile` has [`MOMENTS`] for [`MATRIX_STEPS`] of all columns. Else as
+    /// [`MatrixUnit::multiply_bf16`].
     ///
     /// # Safety
     /// A must be readable for all rows and [`PARTS`] times the steps, B for all steps and columns, and their parts.
@@ -85,15 +103,33 @@ pub trait MatrixUnit {
 pub enum NoMatrixUnit {}
 
 impl MatrixUnit for NoMatrixUnit {
-    unsafe fn multiply_bf16(&mut self, _: usize, _: MatrixOperands, _: bool, _: &mut MatrixSums) {
+    unsafe fn multiply_bf16(
+        &mut self,
+        _: usize,
+        _: MatrixOperands,
+        _: bool,
+        _: &mut MatrixSums,
+        _: &mut impl Meanwhile,
+    ) {
         match *self {}
     }
 
-    unsafe fn multiply_i8(&mut self, _: usize, _: MatrixOperands, _: bool, _: &mut MatrixSums) {
+    unsafe fn multiply_i8(
+        &mut self,
+        _: usize,
+        _: MatrixOperands,
+        _: bool,
+        _: &mut MatrixSums,
+        _: &mut impl Meanwhile,
+    ) {
         match *self {}
     }
 
-    fn begin_split(&mut self, _: usize) -> usize {
+    fn columns(_: usize) -> usize {
+        MATRIX_COLUMNS
+    }
+
+    fn begin_split(&mut self, _: usize) {
         match *self {}
     }
 

@@ -366,6 +366,12 @@ impl<const WITH: u8> Simd for Neon<WITH> {
     }
 
     #[inline(always)]
+    fn add_words(self, a: Words, b: Words) -> Words {
+        // SAFETY: `self` proves NEON.
+        unsafe { uint32x4x2_t(vaddq_u32(a.0, b.0), vaddq_u32(a.1, b.1)) }
+    }
+
+    #[inline(always)]
     fn largest(self, v: Vector) -> f32 {
         // SAFETY: `self` proves NEON.
         unsafe { vmaxvq_f32(vmaxq_f32(v.0, v.1)) }

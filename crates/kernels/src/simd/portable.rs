@@ -256,6 +256,15 @@ impl Simd for Portable {
     }
 
     #[inline(always)]
+    fn add_words(self, a: Self::Words, b: Self::Words) -> Self::Words {
+        let mut out = a;
+        for i in 0..LANES {
+            out[i] = a[i].wrapping_add(b[i]);
+        }
+        out
+    }
+
+    #[inline(always)]
     fn largest(self, v: Self::Vector) -> f32 {
         v.into_iter().fold(f32::NEG_INFINITY, f32::max)
     }
