@@ -85,8 +85,14 @@ struct Task {
     queries: Range<usize>,
 }
 
+/// Queries of a task at least, unless threads would have nothing to do: each task copies all keys and values, which takes a matrix unit as long as the
+/// products of some blocks of queries.
+const QUERIES: usize = 8 * BLOCK;
+
 /// Divides the work: several heads of a short sentence, some blocks of queries of one head of a long one.
 fn tasks(offsets: &[usize], shape: AttentionShape) -> Vec<Task> {
+    let heads = (offsets.len() - 1) * shape.heads;
+    let least_queries = if heads < 2 * rayon::current_num_threads() { BLOCK } else { QUERIES };
     let mut tasks = Vec::new();
     for ends in offsets.windows(2) {
         let length = ends[1] - ends[0];
@@ -95,8 +101,7 @@ fn tasks(offsets: &[usize], shape: AttentionShape) -> Vec<Task> {
         }
         let of_query = (2 * length * shape.head_dim).max(1);
         let heads_at_once = (WORK / (of_query * length)).clamp(1, shape.heads);
-        // Each task copies all keys and values, so that one of less than a block would copy more than it multiplies.
-        let queries_at_once = (WORK / of_query).max(1).next_multiple_of(BLOCK);
+        let queries_at_once = (WORK / of_query).max(least_queries).next_multiple_of(BLOCK);
         for head in (0..shape.heads).step_by(heads_at_once) {
             for query in (0..length).step_by(queries_at_once) {
                 tasks.push(Task {
