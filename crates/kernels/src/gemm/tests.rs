@@ -80,7 +80,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
     #[test]
-    fn equals_the_plain_loops(m in 0usize..40, n in 0usize..70, k in 0usize..1100, extras: bool, seed: u64) {
+    fn equals_the_plain_loops(m in 0usize..90, n in 0usize..70, k in 0usize..1100, extras: bool, seed: u64) {
         let (x, w) = (numbers(m * k, seed), numbers(n * k, seed ^ 1));
         let (bias, residual) = (numbers(n, seed ^ 2), numbers(m * n, seed ^ 3));
         let epilogue = if extras {
@@ -118,7 +118,7 @@ proptest! {
     }
 
     #[test]
-    fn bf16_equals_the_plain_loops_over_rounded_numbers(m in 0usize..20, n in 0usize..140, k in 0usize..1100, seed: u64) {
+    fn bf16_equals_the_plain_loops_over_rounded_numbers(m in 0usize..90, n in 0usize..140, k in 0usize..1100, seed: u64) {
         let (x, w, bias) = (numbers(m * k, seed), numbers(n * k, seed ^ 1), numbers(n, seed ^ 2));
         let round = |x: &[f32]| x.iter().map(|&x| naive::round_bf16(x)).collect::<Vec<_>>();
         let mut expected = vec![0.0; m * n];
@@ -137,7 +137,7 @@ proptest! {
     }
 
     #[test]
-    fn int8_equals_the_plain_loops_over_integers(m in 0usize..20, n in 0usize..140, k in 1usize..1100, seed: u64) {
+    fn int8_equals_the_plain_loops_over_integers(m in 0usize..90, n in 0usize..140, k in 1usize..1100, seed: u64) {
         let (x, w, bias) = (numbers(m * k, seed), numbers(n * k, seed ^ 1), numbers(n, seed ^ 2));
         let left: Vec<_> = x.chunks_exact(k).map(naive::quantise_row).collect();
         let right: Vec<_> = w.chunks_exact(k).map(naive::quantise).collect();
@@ -160,7 +160,7 @@ proptest! {
     }
 
     #[test]
-    fn bytes_are_multiplied_exactly(m in 0usize..20, n in 0usize..140, k in 0usize..300, seed: u64) {
+    fn bytes_are_multiplied_exactly(m in 0usize..90, n in 0usize..140, k in 0usize..300, seed: u64) {
         let bytes = |count: usize, seed: u64| numbers(count, seed).iter().map(|x| x.to_bits() as u8).collect::<Vec<_>>();
         let (x, w) = (bytes(m * k, seed), bytes(n * k, seed ^ 1));
         let signed = |bytes: &[u8]| bytes.iter().map(|byte| byte.cast_signed()).collect::<Vec<_>>();
