@@ -313,10 +313,6 @@ impl<K: Kind, T: Kind> Block<'_, K, T> {
                     expected: Some(self.expected(row, columns.start)),
                 };
                 later = &later[later.len().min(operands.steps * later_step)..];
-                // SAFETY: `rows` rows of x begin at `row` and have the words of all parts in this form at least, for a matrix unit filled up to a
-                // multiple of its steps; for each of `steps` steps, `b` has `b_step` words, of which a panel has 64 and columns in another form the
-                // width of a tile at least, and the columns of a tile do not go beyond their panel; for int8, there is a zero for each row and a
-                // total for each column of each panel.
                 let write = Write {
                     block: self,
                     row,
@@ -324,6 +320,10 @@ impl<K: Kind, T: Kind> Block<'_, K, T> {
                     adds: part.adds,
                     is_last: part.is_last,
                 };
+                // SAFETY: `rows` rows of x begin at `row` and have the words of all parts in this form at least, for a matrix unit filled up to a
+                // multiple of its steps; for each of `steps` steps, `b` has `b_step` words, of which a panel has 64 and columns in another form the
+                // width of a tile at least, and the columns of a tile do not go beyond their panel; for int8, there is a zero for each row and a
+                // total for each column of each panel, as long as the product lasts.
                 unsafe { engine.tile(simd, rows, columns.len(), operands, write) };
                 row += rows;
                 place += usize::from(takes_turns);
