@@ -45,12 +45,7 @@ fn tiles(mut unit: impl MatrixUnit, kind: WeightType, products: usize) -> usize 
     } else {
         for _ in 0..products {
             // SAFETY: both operands have all steps, and A has all rows.
-            unsafe {
-                match kind {
-                    WeightType::Int8 => unit.multiply_i8(ROWS, operands, false, sums, &mut ()),
-                    _ => unit.multiply_bf16(ROWS, operands, false, sums, &mut ()),
-                }
-            }
+            unsafe { unit.multiply(kind.group(), ROWS, operands, false, sums, &mut ()) };
         }
         operands.steps * kind.group()
     };

@@ -318,7 +318,7 @@ fn multiply(unit: &mut impl MatrixUnit, a: &[f32], b: &[f32], steps: usize, to: 
         let (a, b) = (a[i * MATRIX_ROWS * steps..].as_ptr().cast(), b.as_ptr().cast());
         let operands = MatrixOperands { a, a_row: steps, b, b_step: BLOCK, steps };
         // SAFETY: as many rows of A as `to` has here, and all of B, are there for all steps, as was asserted above.
-        unsafe { unit.multiply_bf16(to.len(), operands, false, to, &mut ()) };
+        unsafe { unit.multiply(Bf16::GROUP, to.len(), operands, false, to, &mut ()) };
     }
 }
 

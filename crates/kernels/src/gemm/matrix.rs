@@ -170,29 +170,6 @@ impl<'a, U: MatrixUnit, F> Matrix<'a, U, F> {
     }
 }
 
-/// Sums += A · B, or = without `add`.
-///
-/// # Safety
-/// As [`MatrixUnit::multiply_bf16`].
-#[inline(always)]
-unsafe fn multiply<T: Kind>(
-    unit: &mut impl MatrixUnit,
-    rows: usize,
-    o: MatrixOperands,
-    add: bool,
-    sums: &mut [[f32; PANEL]],
-    meanwhile: &mut impl Meanwhile,
-) {
-    // SAFETY: the caller vouches for the operands.
-    unsafe {
-        if T::GROUP == 4 {
-            unit.multiply_i8(rows, o, add, sums, meanwhile);
-        } else {
-            unit.multiply_bf16(rows, o, add, sums, meanwhile);
-        }
-    }
-}
-
 impl<S: Simd, T: Kind, U: MatrixUnit, F: Finish<S>> Engine<S, T, F> for Matrix<'_, U, F> {
     const ROWS: usize = MATRIX_ROWS;
     const STEPS: usize = MATRIX_STEPS;
@@ -214,12 +191,12 @@ impl<S: Simd, T: Kind, U: MatrixUnit, F: Finish<S>> Engine<S, T, F> for Matrix<'
         // SAFETY: the caller vouches for these rows, columns and steps.
         unsafe {
             if few {
-                multiply::<T>(&mut self.unit, rows, operands, false, sums, &mut ());
+                self.unit.multiply(T::GROUP, rows, operands, false, sums, &mut ());
             } else {
                 // What a step asks for in words is in lines what as many steps as a line has words ask for.
                 let ask = Ask { simd, at: o.later.as_ptr(), lines: o.later_step.div_ceil(times) };
                 let mut during = During { prepare: ask, rest: &mut rest, kind: PhantomData::<T> };
-                multiply::<T>(&mut self.unit, rows, operands, false, sums, &mut during);
+                self.unit.multiply(T::GROUP, rows, operands, false, sums, &mut during);
             }
         }
         if whole < o.steps {
@@ -238,7 +215,7 @@ impl<S: Simd, T: Kind, U: MatrixUnit, F: Finish<S>> Engine<S, T, F> for Matrix<'
                 ..operands
             };
             // SAFETY: the caller vouches for A up to a multiple of these steps; B is the copy.
-            unsafe { multiply::<T>(&mut self.unit, rows, operands, true, sums, &mut ()) };
+            unsafe { self.unit.multiply(T::GROUP, rows, operands, true, sums, &mut ()) };
         }
         rest.all::<T>();
         self.tiles.next(rows, o, finish);

@@ -145,7 +145,7 @@ macro_rules! store {
     };
 }
 
-/// Both products of [`MatrixUnit`]: they differ in one instruction.
+/// [`MatrixUnit::multiply`] for one type: they differ in one instruction.
 macro_rules! multiply {
     ($name:ident, $product:literal) => {
         #[inline(always)]
@@ -221,9 +221,31 @@ macro_rules! multiply {
     };
 }
 
-impl MatrixUnit for Amx {
+impl Amx {
     multiply!(multiply_bf16, "tdpbf16ps");
     multiply!(multiply_i8, "tdpbusd");
+}
+
+impl MatrixUnit for Amx {
+    #[inline(always)]
+    unsafe fn multiply(
+        &mut self,
+        group: usize,
+        rows: usize,
+        o: MatrixOperands,
+        add: bool,
+        sums: &mut MatrixSums,
+        meanwhile: &mut impl Meanwhile,
+    ) {
+        // SAFETY: the caller vouches for A and B.
+        unsafe {
+            match group {
+                2 => self.multiply_bf16(rows, o, add, sums, meanwhile),
+                4 => self.multiply_i8(rows, o, add, sums, meanwhile),
+                other => panic!("words of {other} numbers"),
+            }
+        }
+    }
 
     #[inline(always)]
     fn columns(rows: usize) -> usize {

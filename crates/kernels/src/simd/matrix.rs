@@ -46,30 +46,18 @@ pub type MatrixSums = [[f32; MATRIX_COLUMNS]];
 ///
 /// A sum has one order, whatever the number of rows: from the first word to the last by [`MATRIX_STEPS`].
 pub trait MatrixUnit {
-    /// `sums = A · B`, or if `add` what is in there + A · B, for rows 1 to [`MATRIX_ROWS`] and all columns. Words are two bf16, sums f32:
-    /// subnormal numbers count as zero, and within a tile the first and the second numbers of words are summed apart. Panics if `sums` has
-    /// fewer rows.
+    /// `sums = A · B`, or if `add` what is in there + A · B, for rows 1 to [`MATRIX_ROWS`] and all columns. Words are groups of two bf16, sums f32:
+    /// subnormal numbers count as zero, and within a tile the first and the second numbers of words are summed apart. Or they are groups of four bytes,
+    /// unsigned in A and signed in B, sums integers of 32 bits, exact. Panics at other groups, and if `sums` has fewer rows.
     ///
     /// Columns are multiplied all at once, or of more rows than fit then ([`MatrixUnit::columns`]), one half after the other; `meanwhile` has one
     /// moment for [`MATRIX_STEPS`] of them.
     ///
     /// # Safety
     /// A must be readable for all rows and steps, B for all steps and columns.
-    unsafe fn multiply_bf16(
+    unsafe fn multiply(
         &mut self,
-        rows: usize,
-        o: MatrixOperands,
-        add: bool,
-        sums: &mut MatrixSums,
-        meanwhile: &mut impl Meanwhile,
-    );
-
-    /// [`MatrixUnit::multiply_bf16`] for words of four bytes, unsigned in A and signed in B. Sums are integers of 32 bits, exact.
-    ///
-    /// # Safety
-    /// As there.
-    unsafe fn multiply_i8(
-        &mut self,
+        group: usize,
         rows: usize,
         o: MatrixOperands,
         add: bool,
@@ -88,7 +76,7 @@ pub trait MatrixUnit {
     /// largest: of the products of their parts, the six of the first with all, of the second with the first and the second, and of the third with the
     /// first. For each [`MATRIX_STEPS`] steps, the words of the first parts of a row of A are followed by those of the second and of the third; so
     /// they are in a row of B, each a third of `b_step`. `meanwhile` has [`MOMENTS`] for [`MATRIX_STEPS`] of all columns. Else as
-    /// [`MatrixUnit::multiply_bf16`].
+    /// [`MatrixUnit::multiply`] of bf16.
     ///
     /// # Safety
     /// A must be readable for all rows and [`PARTS`] times the steps, B for all steps and columns, and their parts.
@@ -103,19 +91,9 @@ pub trait MatrixUnit {
 pub enum NoMatrixUnit {}
 
 impl MatrixUnit for NoMatrixUnit {
-    unsafe fn multiply_bf16(
+    unsafe fn multiply(
         &mut self,
         _: usize,
-        _: MatrixOperands,
-        _: bool,
-        _: &mut MatrixSums,
-        _: &mut impl Meanwhile,
-    ) {
-        match *self {}
-    }
-
-    unsafe fn multiply_i8(
-        &mut self,
         _: usize,
         _: MatrixOperands,
         _: bool,
