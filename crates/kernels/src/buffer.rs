@@ -1,13 +1,17 @@
-//! Memory for packed weights: our own, in large pages where the system has them, or a part of a mapped file.
+//! Memory for packed weights: our own, in large pages where the system has them, or a part of a mapped file, from which words that are used often move
+//! into our own.
 
 use std::fmt;
 use std::ops::Range;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
 use memmap2::{MmapMut, MmapRaw};
 
+use crate::gemm::operand::as_bytes;
 use crate::lines::{LINE, Lines};
 use crate::mapped::Mapped;
+use crate::threads;
 
 /// Bytes that stay where they are for as long as somebody holds them: in memory, or in a mapped file.
 pub trait Bytes: AsRef<[u8]> + Send + Sync {
@@ -42,7 +46,31 @@ enum Storage {
     /// Of a region: the first word of it and how many.
     Region(Arc<MmapRaw>, usize, usize),
     /// A part of the bytes, aligned to words.
-    Shared(Arc<dyn Bytes>, Range<usize>),
+    Shared(Arc<dyn Bytes>, Range<usize>, Moving),
+}
+
+/// When shared words move into memory of our own.
+struct Moving {
+    /// How often they have been used, and at which use they move.
+    uses: AtomicUsize,
+    last: usize,
+    /// The words, once they have moved.
+    own: OnceLock<Box<Buffer>>,
+}
+
+/// Uses after which the first words of a file move. A file is in small pages, from which a single sentence is encoded a tenth to a quarter more slowly;
+/// to copy a weight costs about as much as so many uses of it lose. A process that encodes a few texts and ends does not pay for it.
+const STAYS: usize = 32;
+
+/// Further uses within which all others move, one after the other: nobody waits for all of them at once.
+const SPREAD: usize = 32;
+
+impl Moving {
+    fn new() -> Self {
+        static COUNT: AtomicUsize = AtomicUsize::new(0);
+        let last = STAYS + COUNT.fetch_add(1, Ordering::Relaxed) % SPREAD;
+        Self { uses: AtomicUsize::new(0), last, own: OnceLock::new() }
+    }
 }
 
 /// From this size on, words lie in regions of the system's memory, one beside the other, in large pages: walking through a weight touches a new page
@@ -82,19 +110,38 @@ fn part_of_a_region(bytes: usize) -> Option<(Arc<MmapRaw>, usize)> {
 impl Buffer {
     /// `length` zeros.
     pub(crate) fn zeros(length: usize) -> Self {
-        if length * 4 >= LARGE
-            && let Some((region, first)) = part_of_a_region(length * 4)
-        {
-            return Self(Storage::Region(region, first / 4, length));
-        }
-        Self(Storage::Lines(Lines::zeros(length), length))
+        Self::large(length).unwrap_or_else(|| Self(Storage::Lines(Lines::zeros(length), length)))
     }
 
-    /// The bytes `range` of `bytes`, or `None` if they are not there or not whole, aligned words.
+    /// `length` zeros in large pages; `None` if they are few, or the system has no memory for them.
+    fn large(length: usize) -> Option<Self> {
+        let (region, first) = if length * 4 >= LARGE { part_of_a_region(length * 4)? } else { return None };
+        Some(Self(Storage::Region(region, first / 4, length)))
+    }
+
+    /// The bytes `range` of `bytes`, or `None` if they are not there or not whole, aligned words. Large ones that are used often move into memory of our
+    /// own, and the bytes are released ([`Bytes::release`]).
     pub fn shared(bytes: Arc<dyn Bytes>, range: Range<usize>) -> Option<Self> {
         let part = (*bytes).as_ref().get(range.clone())?;
         let whole = part.len().is_multiple_of(4) && part.as_ptr().cast::<u32>().is_aligned();
-        whole.then_some(Self(Storage::Shared(bytes, range)))
+        whole.then(|| Self(Storage::Shared(bytes, range, Moving::new())))
+    }
+
+    /// Says that the words are used, once for each product. It is the time to move them; who reads them meanwhile may go on.
+    pub(crate) fn used(&self) {
+        /// Bytes that a thread copies at once.
+        const PIECE: usize = 1 << 18;
+        let Storage::Shared(bytes, range, moving) = &self.0 else { return };
+        if moving.uses.fetch_add(1, Ordering::Relaxed) != moving.last {
+            return;
+        }
+        let Some(mut own) = Self::large(range.len() / 4) else { return };
+        threads::pieces(as_bytes(own.words_mut()), PIECE, |i, piece| {
+            bytes.copy(range.start + i * PIECE, piece);
+        });
+        if moving.own.set(Box::new(own)).is_ok() {
+            bytes.release(range.clone());
+        }
     }
 
     /// The words.
@@ -107,7 +154,10 @@ impl Buffer {
                 // so words are aligned; every bit pattern is valid.
                 return unsafe { std::slice::from_raw_parts(start, *length) };
             }
-            Storage::Shared(bytes, range) => &(**bytes).as_ref()[range.clone()],
+            Storage::Shared(bytes, range, moving) => match moving.own.get() {
+                Some(own) => return own.words(),
+                None => &(**bytes).as_ref()[range.clone()],
+            },
         };
         assert!(bytes.len().is_multiple_of(4) && bytes.as_ptr().cast::<u32>().is_aligned(), "whole words");
         // SAFETY: as many words as there are whole ones in the bytes, aligned; every bit pattern is valid.
@@ -133,6 +183,7 @@ impl fmt::Debug for Buffer {
         let kind = match &self.0 {
             Storage::Lines(..) => "own",
             Storage::Region(..) => "own, of a region",
+            Storage::Shared(_, _, moving) if moving.own.get().is_some() => "own, once shared",
             Storage::Shared(..) => "shared",
         };
         write!(f, "Buffer({kind}, {} words)", self.words().len())
@@ -172,6 +223,54 @@ mod tests {
         }
         buffers.dedup_by_key(|buffer| buffer.words()[0]);
         assert_eq!(buffers.len(), 39);
+    }
+
+    /// Bytes that know how often they were released.
+    struct Counted(Vec<u8>, AtomicUsize);
+
+    impl AsRef<[u8]> for Counted {
+        fn as_ref(&self) -> &[u8] {
+            &self.0
+        }
+    }
+
+    impl Bytes for Counted {
+        fn release(&self, range: Range<usize>) {
+            assert_eq!(range, LINE..LINE + LARGE);
+            self.1.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn large_shared_words_move_when_they_are_used_often() {
+        let bytes = (0..LARGE + 2 * LINE).map(|i| (i * 7 % 251) as u8).collect();
+        let bytes = Arc::new(Counted(bytes, AtomicUsize::new(0)));
+        for (range, moves) in [(LINE..LINE + LARGE, 1), (LINE..LARGE, 0)] {
+            let buffer = Buffer::shared(Arc::clone(&bytes) as Arc<dyn Bytes>, range.clone()).unwrap();
+            let before = buffer.words();
+            std::thread::scope(|scope| {
+                for _ in 0..4 {
+                    scope.spawn(|| {
+                        for _ in 0..STAYS + SPREAD {
+                            buffer.used();
+                            assert_eq!(buffer.words(), before);
+                        }
+                    });
+                }
+            });
+            assert_eq!(buffer.words(), before);
+            assert_eq!(usize::from(buffer.words().as_ptr() != before.as_ptr()), moves);
+            assert_eq!(bytes.1.load(Ordering::Relaxed), 1);
+        }
+        let unused = Buffer::shared(bytes, LINE..LINE + LARGE).unwrap();
+        (0..STAYS).for_each(|_| unused.used());
+        assert!(unused.0.is_shared());
+    }
+
+    impl Storage {
+        fn is_shared(&self) -> bool {
+            matches!(self, Self::Shared(_, _, moving) if moving.own.get().is_none())
+        }
     }
 
     #[test]

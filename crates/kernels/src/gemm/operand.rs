@@ -184,7 +184,7 @@ pub(crate) fn as_halves(words: &mut [u32]) -> &mut [u16] {
     unsafe { std::slice::from_raw_parts_mut(words.as_mut_ptr().cast(), words.len() * 2) }
 }
 
-pub(super) fn as_bytes(words: &mut [u32]) -> &mut [u8] {
+pub(crate) fn as_bytes(words: &mut [u32]) -> &mut [u8] {
     // SAFETY: a word is four bytes; every bit pattern is valid for both.
     unsafe { std::slice::from_raw_parts_mut(words.as_mut_ptr().cast(), words.len() * 4) }
 }

@@ -280,6 +280,11 @@ impl PackedMatrix {
         numbers
     }
 
+    /// Says that a product begins ([`Buffer::used`]).
+    pub(super) fn used(&self) {
+        self.panels.used();
+    }
+
     /// The packed words, panel after panel.
     pub fn words(&self) -> &[u32] {
         self.panels.words()

@@ -117,6 +117,7 @@ struct Product<'a> {
 }
 
 fn multiply(isa: Isa, product: Product<'_>) {
+    product.weight.used();
     match (product.weight.kind(), product.x.form) {
         (WeightType::F32, _) => blocks::<F32, F32>(isa, product),
         (WeightType::Bf16, Form::Wide) => blocks::<Bf16, F32>(isa, product),

@@ -9,6 +9,7 @@ use super::product::{gemm_bytes_on, gemm_on};
 use super::{Bytes, Epilogue, PackedMatrix, WeightType, gemm, gemm_nt, gemm_with_steps};
 use crate::activation::Activation;
 use crate::buffer::Buffer;
+use crate::mapped::Mapped;
 use crate::naive;
 use crate::simd::Isa;
 
@@ -299,6 +300,30 @@ fn nan_and_infinity_stay_in_their_rows() {
                 _ => y.is_finite(),
             }));
         }
+    }
+}
+
+#[test]
+fn a_weight_of_a_file_that_moves_changes_no_bit() {
+    let (n, k, m) = (1024, 1040, 2);
+    let (w, x) = (numbers(n * k, 3), numbers(m * k, 4));
+    let file = tempfile::NamedTempFile::new().unwrap();
+    for (kind, _) in WeightType::ALL {
+        let packed = PackedMatrix::pack(&w, n, k, kind);
+        let bytes: Vec<u8> = packed.words().iter().flat_map(|word| word.to_ne_bytes()).collect();
+        std::fs::write(file.path(), &bytes).unwrap();
+        let mapped = Arc::new(Mapped::open(file.path()).unwrap());
+        let panels = Buffer::shared(mapped, 0..bytes.len()).unwrap();
+        let parts = (packed.scales().to_vec(), packed.totals().to_vec());
+        let from_file = PackedMatrix::from_parts(kind, n, k, panels, parts.0, parts.1).unwrap();
+        let (mut expected, mut found) = (vec![0.0; m * n], vec![0.0; m * n]);
+        gemm(&x, m, &packed, Epilogue::default(), &mut expected);
+        let first = from_file.words().as_ptr();
+        for _ in 0..64 {
+            gemm(&x, m, &from_file, Epilogue::default(), &mut found);
+            assert_eq!(found, expected, "{kind}");
+        }
+        assert_ne!(from_file.words().as_ptr(), first, "{kind}: it did not move");
     }
 }
 
