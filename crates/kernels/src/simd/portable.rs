@@ -90,13 +90,18 @@ impl Simd for Portable {
 
     #[inline(always)]
     fn mul_add(self, a: Self::Vector, b: Self::Vector, c: Self::Vector) -> Self::Vector {
-        let mut out = c;
-        for i in 0..LANES {
-            // Without the instruction, `f32::mul_add` is a call of a function of the C library.
-            let fused = cfg!(any(target_arch = "aarch64", target_feature = "fma"));
-            out[i] = if fused { a[i].mul_add(b[i], c[i]) } else { a[i] * b[i] + c[i] };
+        // Without the instruction, `f32::mul_add` is a call of a function of the C library.
+        #[cfg(all(target_arch = "x86_64", not(target_feature = "fma")))]
+        return sse2::mul_add(a, b, c);
+        #[cfg(not(all(target_arch = "x86_64", not(target_feature = "fma"))))]
+        {
+            let mut out = c;
+            for i in 0..LANES {
+                let fused = cfg!(any(target_arch = "aarch64", target_feature = "fma"));
+                out[i] = if fused { a[i].mul_add(b[i], c[i]) } else { a[i] * b[i] + c[i] };
+            }
+            out
         }
-        out
     }
 
     #[inline(always)]
@@ -286,6 +291,21 @@ mod sse2 {
     fn halves(words: [u32; LANES]) -> [__m128i; 2] {
         // SAFETY: eight words and two vectors are the same 32 bytes, of which every pattern is valid.
         unsafe { std::mem::transmute(words) }
+    }
+
+    /// The compiler, left alone with the sums of a tile, makes vectors of numbers that do not stand side by side.
+    #[cfg(not(target_feature = "fma"))]
+    #[inline(always)]
+    pub(super) fn mul_add(a: [f32; LANES], b: [f32; LANES], sum: [f32; LANES]) -> [f32; LANES] {
+        // SAFETY: eight numbers and two vectors are the same 32 bytes, of which every pattern is valid; SSE2 is a part of x86-64.
+        unsafe {
+            let halves = |numbers| std::mem::transmute::<[f32; LANES], [__m128; 2]>(numbers);
+            let (a, b, mut sum) = (halves(a), halves(b), halves(sum));
+            for i in 0..2 {
+                sum[i] = _mm_add_ps(sum[i], _mm_mul_ps(a[i], b[i]));
+            }
+            std::mem::transmute::<[__m128; 2], [f32; LANES]>(sum)
+        }
     }
 
     #[inline(always)]
