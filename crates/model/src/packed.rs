@@ -1,5 +1,6 @@
 //! Model directories with packed weights: `packed.json` (what and which version) and `packed.safetensors` in place of the
-//! weights of the transformer. What [`quantize_model`] writes is mapped into memory at load and ready at once.
+//! weights of the transformer. What [`quantize_model`] writes is mapped into memory at load and ready at once; in a process that goes on, large matrices
+//! move from the map into memory of its own ([`Buffer::shared`]).
 //!
 //! In `packed.safetensors`, a matrix (or query, key and value stacked) is three tensors named after its first layer:
 //! `.packed` `[panels, steps, 64, 4]`, bytes in the layout of [`PackedMatrix`], and for int8 `.scales` and `.totals`
