@@ -90,13 +90,13 @@ impl Simd for Portable {
 
     #[inline(always)]
     fn mul_add(self, a: Self::Vector, b: Self::Vector, c: Self::Vector) -> Self::Vector {
-        // Without the instruction, `f32::mul_add` is a call of a function of the C library.
-        #[cfg(all(target_arch = "x86_64", not(target_feature = "fma")))]
+        #[cfg(target_arch = "x86_64")]
         return sse2::mul_add(a, b, c);
-        #[cfg(not(all(target_arch = "x86_64", not(target_feature = "fma"))))]
+        #[cfg(not(target_arch = "x86_64"))]
         {
             let mut out = c;
             for i in 0..LANES {
+                // Without the instruction, `f32::mul_add` is a call of a function of the C library.
                 let fused = cfg!(any(target_arch = "aarch64", target_feature = "fma"));
                 out[i] = if fused { a[i].mul_add(b[i], c[i]) } else { a[i] * b[i] + c[i] };
             }
@@ -293,27 +293,39 @@ mod sse2 {
         unsafe { std::mem::transmute(words) }
     }
 
+    #[inline(always)]
+    fn vectors(numbers: [f32; LANES]) -> [__m128; 2] {
+        // SAFETY: eight numbers and two vectors are the same 32 bytes, of which every pattern is valid.
+        unsafe { std::mem::transmute(numbers) }
+    }
+
+    #[inline(always)]
+    fn numbers(vectors: [__m128; 2]) -> [f32; LANES] {
+        // SAFETY: as in `vectors`.
+        unsafe { std::mem::transmute(vectors) }
+    }
+
     /// The compiler, left alone with the sums of a tile, makes vectors of numbers that do not stand side by side.
-    #[cfg(not(target_feature = "fma"))]
     #[inline(always)]
     pub(super) fn mul_add(a: [f32; LANES], b: [f32; LANES], sum: [f32; LANES]) -> [f32; LANES] {
-        // SAFETY: eight numbers and two vectors are the same 32 bytes, of which every pattern is valid; SSE2 is a part of x86-64.
-        unsafe {
-            let halves = |numbers| std::mem::transmute::<[f32; LANES], [__m128; 2]>(numbers);
-            let (a, b, mut sum) = (halves(a), halves(b), halves(sum));
-            for i in 0..2 {
-                sum[i] = _mm_add_ps(sum[i], _mm_mul_ps(a[i], b[i]));
-            }
-            std::mem::transmute::<[__m128; 2], [f32; LANES]>(sum)
+        let (a, b, mut sum) = (vectors(a), vectors(b), vectors(sum));
+        for i in 0..2 {
+            #[cfg(target_feature = "fma")]
+            // SAFETY: the target has FMA.
+            let one = unsafe { _mm_fmadd_ps(a[i], b[i], sum[i]) };
+            #[cfg(not(target_feature = "fma"))]
+            // SAFETY: SSE2 is a part of x86-64.
+            let one = unsafe { _mm_add_ps(sum[i], _mm_mul_ps(a[i], b[i])) };
+            sum[i] = one;
         }
+        numbers(sum)
     }
 
     #[inline(always)]
     pub(super) fn dot_bf16(a: [u32; LANES], b: [u32; LANES], sum: [f32; LANES]) -> [f32; LANES] {
-        // SAFETY: eight words, numbers or two vectors are the same 32 bytes, of which every pattern is valid; SSE2 is a part of x86-64.
+        let (a, b, mut sum) = (halves(a), halves(b), vectors(sum));
+        // SAFETY: SSE2 is a part of x86-64.
         unsafe {
-            let (a, b) = (halves(a), halves(b));
-            let mut sum = std::mem::transmute::<[f32; LANES], [__m128; 2]>(sum);
             let low = |words| _mm_castsi128_ps(_mm_slli_epi32::<16>(words));
             let high =
                 |words| _mm_castsi128_ps(_mm_and_si128(words, _mm_set1_epi32(0xFFFF_0000u32.cast_signed())));
@@ -321,8 +333,8 @@ mod sse2 {
                 sum[i] = _mm_add_ps(sum[i], _mm_mul_ps(low(a[i]), low(b[i])));
                 sum[i] = _mm_add_ps(sum[i], _mm_mul_ps(high(a[i]), high(b[i])));
             }
-            std::mem::transmute::<[__m128; 2], [f32; LANES]>(sum)
         }
+        numbers(sum)
     }
 
     #[inline(always)]
